@@ -1,0 +1,55 @@
+# `make` alone lists the targets. Every one of them first makes the environment it needs, in .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check bench train eval clean
+
+python := .venv/bin/python
+recipe := pyproject.toml constraints.txt scripts/setup
+
+PROMPT ?= a red cube rolls to the right across a green floor
+ARGS ?=
+export PROMPT
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.embedded ## make .venv with all that demo, serve and the kinora command need
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "setup: .venv is ready")
+
+demo: setup ## render one prompt (PROMPT="…") to demo.mp4, through the whole service
+	@.venv/bin/kinora demo "$$PROMPT" --output demo.mp4 $(ARGS)
+
+serve: setup ## run the whole service on this machine until Ctrl-C (ARGS="--port 8000")
+	@.venv/bin/kinora serve $(ARGS)
+
+test: .venv/.dev ## run every check and test, real services included (ARGS="tests/app -k keys")
+	@$(python) -m ruff check --quiet .
+	@scripts/services
+	@$(python) -m pytest -q -m "not browser" $(ARGS)
+
+check: .venv/.dev ## ruff, import rules and types; no tests
+	@$(python) -m ruff check .
+	@.venv/bin/lint-imports --no-logo
+	@$(python) -m pyright
+
+bench: .venv/.dev ## run the side-by-side benchmarks; each prints a table
+	@for script in bench/*.py; do $(python) "$$script"; done
+
+train: setup ## train kinora-tiny from nothing, resumable (hours on a CPU)
+	@$(python) -m model.training all $(ARGS)
+
+eval: setup ## score kinora-tiny's clips against their held-out prompts
+	@$(python) -m model.training evaluate $(ARGS)
+
+clean: ## remove caches and demo.mp4 (.venv and data stay)
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo.mp4
+	@find app worker model tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp per set of extras; newer pyproject.toml or constraints.txt make it stale.
+.venv/.embedded: $(recipe)
+	@scripts/setup embedded
+
+.venv/.dev: $(recipe)
+	@scripts/setup dev

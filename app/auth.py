@@ -1,0 +1,73 @@
+"""Who is calling: the owner of an API key, or, while there is none, whoever sits at this machine.
+
+With no key created the service is open to programs on its own machine and to nobody else. A web
+page that the user happens to visit is not one of them, so in this open mode a browser's
+cross-site request is refused, and so is a host name that is not loopback's (a page can make its
+own name resolve to 127.0.0.1).
+"""
+
+import ipaddress
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.contract.keys import Keys
+from app.errors import Forbidden, Unauthorized
+from app.parts import PartsOf
+
+#: The owner of everything made while no key exists.
+NOBODY = ""
+
+
+class ExposedError(RuntimeError):
+    """The service would be open to the network with no key to keep anybody out."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or host name is this machine's own loopback."""
+    if host in ("localhost", ""):
+        return host == "localhost"
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(host: str, keys: Keys) -> None:
+    """Raises ExposedError before the service listens beyond loopback while no key exists."""
+    if not is_loopback(host) and not keys.any_valid():
+        raise ExposedError(
+            f"Listening on {host} would let anybody on the network use this service, since it has no"
+            " API key. Make one with `kinora keys create NAME`, or listen on 127.0.0.1."
+        )
+
+
+def owner_of(request: Request, parts: PartsOf) -> str:
+    """The owner that this request's Bearer key stands for. Raises Unauthorized or Forbidden."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    keys = parts.store.keys
+    key = keys.verify(secret.strip()) if scheme.lower() == "bearer" and secret else None
+    if key is not None:
+        return key.id
+    if keys.any_valid():
+        raise Unauthorized(
+            "The API key is not valid."
+            if secret
+            else "An API key is needed: Authorization: Bearer …",
+            headers={"www-authenticate": "Bearer"},
+        )
+    _check_local(request)
+    return NOBODY
+
+
+def _check_local(request: Request) -> None:
+    client = request.client.host if request.client else ""
+    if not is_loopback(client) or not is_loopback(request.url.hostname or ""):
+        raise Forbidden(
+            "With no API key, this service answers only on its own machine, by a loopback name."
+        )
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Forbidden("With no API key, this service does not answer to other web sites.")
+
+
+Owner = Annotated[str, Depends(owner_of)]

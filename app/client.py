@@ -1,0 +1,119 @@
+"""A small client of Kinora's HTTP API, for the commands: standard request shapes, clear errors."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+#: A create that carries an image over a slow line takes a while; everything else is quick.
+TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+
+
+class ServerError(Exception):
+    """The server refused or failed; `status` is 0 when it could not be reached at all."""
+
+    def __init__(self, message: str, status: int = 0, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Calls one server; close it, or use it as a context."""
+
+    http: httpx.Client
+
+    @classmethod
+    def of(cls, server: str, key: str | None = None) -> Self:
+        """A client of the server at `server`, the address without `/v1`."""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        base = server.rstrip("/").removesuffix("/v1")
+        return cls(httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.http.close()
+
+    def is_ready(self) -> bool:
+        """Whether the server could make a video now."""
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def is_alive(self) -> bool:
+        """Whether a Kinora server answers at this address."""
+        try:
+            answer = self.http.get("/healthz", timeout=2.0)
+            return answer.status_code == 200 and answer.json() == {"status": "ok"}
+        except (httpx.HTTPError, ValueError):
+            return False
+
+    def create(self, fields: dict[str, Any], image: tuple[str, bytes] | None = None) -> dict[str, Any]:
+        """Asks for a video; `image` is its first frame's file name and bytes."""
+        if image is None:
+            return self._call("POST", "/v1/videos", json=fields)
+        text = {name: str(value) for name, value in fields.items()}
+        return self._call("POST", "/v1/videos", data=text, files={"input_reference": image})
+
+    def get(self, video_id: str) -> dict[str, Any]:
+        """The video as it is now."""
+        return self._call("GET", f"/v1/videos/{video_id}")
+
+    def cancel(self, video_id: str) -> dict[str, Any]:
+        """Stops a video that is not finished."""
+        return self._call("POST", f"/v1/videos/{video_id}/cancel")
+
+    def models(self) -> list[dict[str, Any]]:
+        """What the server can make videos with."""
+        return self._call("GET", "/v1/models")["data"]
+
+    def content(self, video_id: str) -> Iterator[bytes]:
+        """The finished video's file, in chunks."""
+        try:
+            with self.http.stream("GET", f"/v1/videos/{video_id}/content") as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_bytes(1 << 18)
+        except httpx.HTTPError as error:
+            raise ServerError(f"the download stopped: {_cause(error)}") from error
+
+    def download(self, video_id: str, target: Path) -> None:
+        """Stores the finished video at `target`, all of it or nothing."""
+        part = target.with_name(target.name + ".part")
+        try:
+            with part.open("wb") as file:
+                for chunk in self.content(video_id):
+                    file.write(chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _call(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        try:
+            answer = self.http.request(method, path, **body)
+        except httpx.HTTPError as error:
+            raise ServerError(f"no answer from {self.http.base_url}: {_cause(error)}") from error
+        if answer.is_error:
+            raise _error(answer)
+        return answer.json()
+
+
+def _cause(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _error(answer: httpx.Response) -> ServerError:
+    try:
+        error = answer.json()["error"]
+        return ServerError(error["message"], answer.status_code, error["param"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        said = answer.text[:200] or answer.reason_phrase
+        return ServerError(f"status {answer.status_code}: {said}", answer.status_code)

@@ -1,0 +1,140 @@
+"""Object storage for references and finished videos: a local folder or an S3 bucket."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.store import LocalStore, S3Store
+
+from app.contract.settings import Settings, SettingsError
+
+PART_BYTES = 8 * 2**20
+READ_BYTES = 2**18
+
+
+class BlobNotFound(LookupError):
+    """No blob is stored under this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing is stored under {key}")
+        self.key = key
+
+
+class BlobDamaged(RuntimeError):
+    """What is stored is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """Size in bytes and the ETag of a stored blob."""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class Blobs:
+    """Keys are relative paths made by the program (job.py), never by a client."""
+
+    def __init__(self, store: LocalStore | S3Store) -> None:
+        self._store = store
+        self._attributes = isinstance(store, S3Store)  # a folder has no place for content types
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Blobs":
+        """The store at `settings.storage_url`; a local folder is made when it is missing."""
+        url = urlsplit(settings.storage_url)
+        if url.scheme == "file":
+            return cls(LocalStore(Path(unquote(url.path)), mkdir=True, automatic_cleanup=True))
+        if url.scheme != "s3" or not url.netloc:
+            raise SettingsError(
+                f"KINORA_STORAGE_URL is {settings.storage_url!r}, but must be file:///FOLDER or s3://BUCKET"
+            )
+        options: dict[str, str] = {"region": settings.s3_region}
+        if settings.s3_endpoint:
+            options["endpoint"] = settings.s3_endpoint
+        if settings.s3_access_key_id:
+            options["access_key_id"] = settings.s3_access_key_id
+            options["secret_access_key"] = settings.s3_secret_access_key
+        store = S3Store(
+            url.netloc,
+            prefix=url.path.strip("/") or None,
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5)},
+            **options,  # type: ignore[arg-type]
+        )
+        return cls(store)
+
+    def put(self, key: str, data: bytes | Path, content_type: str) -> BlobInfo:
+        """Stores bytes or a file under `key`, all or nothing. Raises BlobDamaged unless the store
+        then reports the size that was written.
+        """
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        attributes = {"Content-Type": content_type} if self._attributes else None
+        obstore.put(
+            self._store, key, data, chunk_size=PART_BYTES, max_concurrency=2, attributes=attributes
+        )
+        info = self.info(key)
+        if info.size_bytes != size:
+            raise BlobDamaged(
+                f"{key} has {info.size_bytes} bytes in the store, but {size} were written"
+            )
+        return info
+
+    def get(self, key: str) -> bytes:
+        """The whole blob. Raises BlobNotFound."""
+        with _not_found(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to `end` (exclusive), in chunks. Raises BlobNotFound at once,
+        not when the first chunk is asked for.
+        """
+        with _not_found(key):
+            options = {"range": (start, end)} if end is not None else {"range": {"offset": start}}
+            result = obstore.get(self._store, key, options=options)  # type: ignore[arg-type]
+        return (bytes(chunk) for chunk in result.stream(min_chunk_size=READ_BYTES))
+
+    def info(self, key: str) -> BlobInfo:
+        """Size and ETag. Raises BlobNotFound."""
+        with _not_found(key):
+            meta = obstore.head(self._store, key)
+        return BlobInfo(key, meta["size"], (meta["e_tag"] or "").strip('"'))
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """The blobs whose key begins with the folder `prefix`."""
+        for batch in obstore.list(self._store, prefix or None):
+            for meta in batch:
+                yield BlobInfo(meta["path"], meta["size"], (meta["e_tag"] or "").strip('"'))
+
+    def delete(self, key: str) -> None:
+        """Removes a blob; one that is missing is no error."""
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError:  # S3 says nothing of it, a folder does
+            return
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Removes every blob of the folder `prefix`, which must not be empty."""
+        if not prefix.strip("/"):
+            raise ValueError("prefix: an empty one would remove everything")
+        for blob in list(self.list(prefix)):
+            self.delete(blob.key)
+
+    def check(self) -> None:
+        """Writes, reads and removes a small blob; raises what goes wrong."""
+        key = "health/check"
+        self.put(key, b"ok", "text/plain")
+        self.delete(key)
+
+
+@contextmanager
+def _not_found(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BlobNotFound(key) from error

@@ -1,0 +1,142 @@
+"""What a worker says its checkpoint can do, and the arithmetic that admission needs from it."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+
+class Unsupported(ValueError):
+    """A request that the model cannot do; `param` names the field at fault."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """A model as its worker registers it. Sizes are pixels, lengths are frames.
+
+    Any size up to the limits is possible: what is not on the grid is padded and cropped by the model.
+    Clips have 1 + k * `frame_step` frames.
+    """
+
+    model_id: str
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    guidance: float
+    grid: int
+    max_pixels: int
+    max_frames: int
+    #: guidance of the second expert, for checkpoints that have one
+    guidance_2: float | None = None
+    flow_shift: float | None = None
+    aliases: tuple[str, ...] = ()
+    min_side: int = 16
+    frame_step: int = 4
+    max_steps: int = 200
+    #: text, image (a first frame), first_last (both ends), edit (a video): what it can start from
+    modes: tuple[str, ...] = ("text",)
+    #: sizes worth offering, as (width, height)
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest clip at the default frame rate."""
+        return self.max_frames / self.fps
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a client may ask for the model by this name."""
+        return name == self.model_id or name in self.aliases
+
+    def check_size(self, width: int, height: int, param: str = "size") -> None:
+        """Raises Unsupported unless the model renders this size."""
+        if width % 2 or height % 2:
+            raise Unsupported(param, f"{width}x{height} is impossible: both sides must be even.")
+        if min(width, height) < self.min_side:
+            raise Unsupported(
+                param, f"{width}x{height} is too small: each side needs {self.min_side} pixels."
+            )
+        if width * height > self.max_pixels:
+            raise Unsupported(
+                param,
+                f"{width}x{height} is {width * height} pixels, more than the {self.max_pixels} "
+                f"that {self.model_id} can render.",
+            )
+
+    def frames_for(self, seconds: float, fps: int, param: str = "seconds") -> int:
+        """The allowed frame count nearest to `seconds`; raises Unsupported beyond the limits."""
+        if not math.isfinite(seconds) or seconds <= 0:
+            raise Unsupported(param, "The length must be a positive number of seconds.")
+        frames = 1 + self.frame_step * max(
+            0, math.floor((seconds * fps - 1) / self.frame_step + 0.5)
+        )
+        self.check_frames(frames, param, fps)
+        return frames
+
+    def check_frames(self, frames: int, param: str = "frames", fps: int | None = None) -> None:
+        """Raises Unsupported unless the model renders this many frames."""
+        if frames < 1 or (frames - 1) % self.frame_step:
+            raise Unsupported(
+                param, f"The number of frames must be 1 + a multiple of {self.frame_step}."
+            )
+        if frames > self.max_frames:
+            longest = (
+                f"{self.max_frames} frames ({self.max_frames / (fps or self.fps):.2f} seconds)"
+            )
+            raise Unsupported(
+                param, f"{frames} frames are too many: {self.model_id} renders up to {longest}."
+            )
+
+    def check_conditioning(self, given: set[str]) -> None:
+        """Raises Unsupported unless the model can start from `given` (image, last_image, video)."""
+        if "video" in given and "edit" not in self.modes:
+            raise Unsupported("video", f"{self.model_id} cannot edit videos.")
+        if "video" in given and given & {"image", "last_image"}:
+            raise Unsupported("video", "A video cannot be given together with an image.")
+        if "last_image" in given and "image" not in given:
+            raise Unsupported("last_image", "A last frame needs the first frame beside it.")
+        if "last_image" in given and "first_last" not in self.modes:
+            raise Unsupported("last_image", f"{self.model_id} takes no last frame.")
+        if given == {"image"} and "image" not in self.modes:
+            if "first_last" in self.modes:
+                raise Unsupported("last_image", f"{self.model_id} needs the last frame as well.")
+            raise Unsupported("image", f"{self.model_id} makes videos from text only.")
+        if not given and "text" not in self.modes:
+            raise Unsupported("image", f"{self.model_id} needs an image to start from.")
+
+    def to_json(self) -> str:
+        """For the row."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote; keys this version does not know are left out, as a newer
+        worker may serve beside an older API.
+        """
+        known = {f.name for f in fields(cls)}
+        values: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in known}
+        for name in ("aliases", "modes"):
+            values[name] = tuple(values.get(name, ()))
+        values["sizes"] = tuple((w, h) for w, h in values.get("sizes", ()))
+        return cls(**values)
+
+
+def resolve(name: str | None, models: list[Capabilities], default: str = "") -> Capabilities:
+    """The model that a request's `model` means; raises Unsupported when there is none.
+
+    No name, or an OpenAI one (`sora-2` and so on) that no model took as an alias, means the default.
+    """
+    if not models:
+        raise Unsupported("model", "No model is being served: no worker has registered one yet.")
+    for model in models:
+        if name and model.answers_to(name):
+            return model
+    if not name or name.startswith("sora-"):
+        return next((m for m in models if default and m.answers_to(default)), models[0])
+    served = ", ".join(m.model_id for m in models)
+    raise Unsupported("model", f"The model {name!r} does not exist. Served now: {served}.")

@@ -1,0 +1,91 @@
+"""The Celery queue on Redis. A message only wakes a worker of its model: the row is the truth."""
+
+from collections.abc import Iterable
+
+import redis
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from app.contract.job import Job
+
+TASK = "render"
+CONNECT_TIMEOUT_S = 2
+
+log = structlog.get_logger()
+
+
+def queue_name(model_id: str) -> str:
+    """The Celery queue that the workers of a model listen to."""
+    return f"render.{model_id}"
+
+
+def celery_app(redis_url: str) -> Celery:
+    """Celery as Kinora uses it. Messages are acknowledged when they are received, since the lease in
+    the row brings a job back when its worker dies; Celery's redelivery would run long jobs twice.
+    """
+    broker = redis_url.replace("unix://", "redis+socket://", 1)
+    app = Celery("kinora", broker=broker, set_as_current=False)
+    app.conf.update(
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_default_queue="render",
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_proc_alive_timeout=1800,
+        worker_send_task_events=False,
+        worker_enable_remote_control=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 86400,
+            "socket_timeout": 30,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+class Queue:
+    """The sending side: wakes workers and counts waiting messages. Safe between threads."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._celery = celery_app(redis_url)
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=CONNECT_TIMEOUT_S
+        )
+
+    def announce(self, job: Job) -> bool:
+        """Sends the wake-up for a queued job; call it after the row is committed.
+
+        An unreachable Redis is no error for the job, as the courier announces it again: then this
+        returns False.
+        """
+        return self.wake(job.spec.model, (job.id,))
+
+    def wake(self, model_id: str, job_ids: Iterable[str]) -> bool:
+        """Sends one message for each job of the model."""
+        try:
+            for job_id in job_ids:
+                self._celery.send_task(TASK, (job_id,), queue=queue_name(model_id), retry=False)
+        except (OperationalError, redis.RedisError) as error:
+            log.warning("queue.unreachable", error=str(error))
+            return False
+        return True
+
+    def depth(self, model_id: str) -> int:
+        """Messages that wait for a worker of the model. Raises redis.RedisError."""
+        return int(self._redis.llen(queue_name(model_id)))  # type: ignore[arg-type]
+
+    def check(self) -> None:
+        """Raises redis.RedisError when Redis does not answer."""
+        self._redis.ping()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._celery.close()
+        self._redis.close()

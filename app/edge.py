@@ -1,0 +1,80 @@
+"""The two things that happen to every request before any route sees it, as plain ASGI.
+
+`RequestId` names the request on its answer, whatever the answer is. `BodyLimit` counts the bytes
+that really arrive, so a chunked body or a false Content-Length cannot pass it.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import BodyTooLarge, fault_answer
+
+#: A refused body is read to its end, and dropped, up to this multiple of the limit: a client that
+#: is still sending when the connection closes sees a reset instead of the answer.
+DRAIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RequestId:
+    """Adds `x-request-id` to each answer and keeps it in `request.state` for the log."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        return await self.app(scope, receive, named)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """Answers 413 to a body of more than `limit_bytes`."""
+
+    app: ASGIApp
+    limit_bytes: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        if self._declared(scope) > self.limit_bytes:
+            await self._drain(receive)
+            return await fault_answer(self._fault())(scope, receive, send)
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit_bytes:
+                await self._drain(receive)
+                raise self._fault()
+            return message
+
+        return await self.app(scope, counted, send)
+
+    def _declared(self, scope: Scope) -> int:
+        length = Headers(scope=scope).get("content-length", "")
+        return int(length) if length.isdecimal() else 0
+
+    def _fault(self) -> BodyTooLarge:
+        limit = self.limit_bytes / 2**20
+        return BodyTooLarge(f"The request's body is larger than the {limit:.0f} MiB allowed here.")
+
+    async def _drain(self, receive: Receive) -> None:
+        dropped = 0
+        while dropped <= DRAIN * self.limit_bytes:
+            message = await receive()
+            dropped += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return

@@ -1,0 +1,205 @@
+"""What can be wrong with a request, and the one place where it becomes OpenAI's error body.
+
+RequestFault
+├── InvalidRequest   400   the request itself must change
+├── Unauthorized     401   a key is missing or wrong
+├── Forbidden        403   the key, or the place the call came from, may not do this
+├── NotFound         404   no such thing, or not yours
+├── Conflict         409   right request, wrong moment (never worth an automatic retry)
+├── BodyTooLarge     413
+├── UnsatisfiableRange 416
+├── RateLimited      429
+└── Unavailable      503   a part of the service is down; worth a retry
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from obstore.exceptions import BaseError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+log = logging.getLogger(__name__)
+
+
+class RequestFault(Exception):
+    """A call that cannot be answered as asked; `param` names the part of it to change."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.code
+        self.headers = dict(headers or {})
+
+
+class InvalidRequest(RequestFault):
+    """The request itself must change before it can succeed."""
+
+    code = "invalid_value"
+
+
+class Unauthorized(RequestFault):
+    """No key, or one that is not known here."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(RequestFault):
+    """Known, and still not allowed."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class NotFound(RequestFault):
+    """Nothing of that name exists for this caller."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(RequestFault):
+    """The thing is in a state that does not allow this; the SDK is told not to retry."""
+
+    status = 409
+    code = "conflict"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.headers.setdefault("x-should-retry", "false")
+
+
+class BodyTooLarge(RequestFault):
+    """More bytes than one request may carry."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsatisfiableRange(RequestFault):
+    """A Range header that lies outside the file."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+
+class RateLimited(RequestFault):
+    """Too much at once; `retry-after` says when it is worth another try."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class Unavailable(RequestFault):
+    """A part that this answer needs is down."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+
+def fault_answer(fault: RequestFault) -> JSONResponse:
+    """The OpenAI error body: `{"error": {message, type, param, code}}`."""
+    error = {
+        "message": fault.message,
+        "type": fault.type,
+        "param": fault.param,
+        "code": fault.code,
+    }
+    return JSONResponse({"error": error}, fault.status, fault.headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Route every way a request can fail through `fault_answer`."""
+
+    @app.exception_handler(RequestFault)
+    def request_fault(_request: Request, exc: RequestFault) -> JSONResponse:
+        return fault_answer(exc)
+
+    @app.exception_handler(HTTPException)
+    def http_exception(request: Request, exc: HTTPException) -> JSONResponse:
+        return fault_answer(_from_http(request, exc))
+
+    @app.exception_handler(RequestValidationError)
+    def validation_error(_request: Request, exc: RequestValidationError) -> JSONResponse:
+        return fault_answer(from_validation(exc.errors()))
+
+    @app.exception_handler(ClientDisconnect)
+    def client_left(_request: Request, _exc: ClientDisconnect) -> JSONResponse:
+        return fault_answer(InvalidRequest("The connection closed before the body was complete."))
+
+    @app.exception_handler(OperationalError)
+    def database_down(request: Request, exc: OperationalError) -> JSONResponse:
+        log.error("database failed on %s %s", request.method, request.url.path, exc_info=exc)
+        fault = Unavailable("The database does not answer.", headers={"retry-after": "2"})
+        return fault_answer(fault)
+
+    @app.exception_handler(BaseError)
+    def storage_down(request: Request, exc: BaseError) -> JSONResponse:
+        log.error("storage failed on %s %s", request.method, request.url.path, exc_info=exc)
+        fault = Unavailable("The object storage does not answer.", headers={"retry-after": "2"})
+        return fault_answer(fault)
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, _exc: Exception) -> JSONResponse:
+        request_id = getattr(request.state, "request_id", "")
+        fault = RequestFault(
+            f"The server failed on this request. Its log has the cause under {request_id}.",
+            headers={"x-request-id": request_id},
+        )
+        fault.status, fault.type, fault.code = 500, "server_error", "internal_error"
+        return fault_answer(fault)
+
+
+def _from_http(request: Request, exc: HTTPException) -> RequestFault:
+    """Starlette's own refusals (no such route, wrong method, …) as one of ours."""
+    place = f"{request.method} {request.url.path}"
+    if exc.status_code == 404:
+        fault = NotFound(f"There is nothing at {place}.", code="unknown_url")
+    elif exc.status_code == 405:
+        fault = RequestFault(
+            f"{place} is not something this server does.", code="method_not_allowed"
+        )
+    else:
+        fault = RequestFault(str(exc.detail))
+    fault.status = exc.status_code
+    fault.headers.update(exc.headers or {})
+    return fault
+
+
+def from_validation(errors: Sequence[Any]) -> InvalidRequest:
+    """The first of pydantic's errors as a sentence that names the field."""
+    error = errors[0]
+    path = [str(part) for part in error["loc"] if part not in ("query", "path", "body", "header")]
+    param = ".".join(path) or None
+    said, kind = error["msg"], error["type"]
+    if kind == "missing":
+        code, sentence = "missing_required_parameter", f"{param} is required."
+    elif kind == "extra_forbidden":
+        code, sentence = "unknown_parameter", f"{param} is not a parameter of this call."
+    else:
+        code = "invalid_type" if kind.endswith(("_type", "_parsing")) else "invalid_value"
+        said = said[:1].lower() + said[1:]
+        sentence = f"{param}: {said}." if param else f"{said[:1].upper()}{said[1:]}."
+    return InvalidRequest(sentence, param=param, code=code)

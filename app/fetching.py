@@ -1,0 +1,118 @@
+"""Fetch a file from an https URL that a stranger chose, without becoming a way into the private
+network.
+
+The name is resolved once, every address it has must be public, and the connection goes to the
+address that was checked (so a second, different DNS answer cannot redirect it). Each redirect is
+checked in the same way. The body is read up to a limit, all of it within one deadline. Proxies
+from the environment are not used: they would resolve the name again, out of our sight.
+"""
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+
+MAX_REDIRECTS = 3
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], list[Address]]
+
+
+class FetchError(ValueError):
+    """The URL, or what it led to, is not something this service will use."""
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Every address of `host`, as this machine's resolver sees it."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise FetchError(f"the host {host} is not known") from None
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the open internet, also when it is wrapped in an IPv6 form."""
+    if isinstance(address, ipaddress.IPv6Address):
+        low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inner is None and address in NAT64:
+            inner = low
+        if inner is not None:
+            return is_public(inner)
+        if address.is_site_local or int(address) < 2**32:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Fetches public https URLs; `resolve` and `transport` are there to be replaced in tests."""
+
+    limit_bytes: int
+    timeout_s: float
+    allow_private: bool = False
+    resolve: Resolve = resolve
+    transport: httpx.BaseTransport | None = field(default=None, compare=False)
+
+    def fetch(self, url: str) -> bytes:
+        """The body at `url`. Raises FetchError with a sentence about what was wrong."""
+        deadline = time.monotonic() + self.timeout_s
+        with httpx.Client(transport=self.transport, trust_env=False, timeout=5.0) as client:
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = self._get(client, url, deadline)
+                if isinstance(answer, bytes):
+                    return answer
+                url = answer
+        raise FetchError(f"the URL redirects more than {MAX_REDIRECTS} times")
+
+    def _get(self, client: httpx.Client, url: str, deadline: float) -> bytes | str:
+        """The body, or the URL it redirects to."""
+        target, host = self._pinned(url)
+        headers = {
+            "host": host,
+            "accept": "image/*",
+            "user-agent": "kinora",
+            "accept-encoding": "identity",
+        }
+        extensions = {"sni_hostname": host.partition(":")[0]}
+        try:
+            with client.stream("GET", target, headers=headers, extensions=extensions) as response:
+                if response.has_redirect_location:
+                    return str(httpx.URL(url).join(response.headers["location"]))
+                if response.status_code != 200:
+                    raise FetchError(f"the URL answered with status {response.status_code}")
+                return self._read(response, deadline)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise FetchError(f"the URL could not be fetched ({type(error).__name__})") from None
+
+    def _pinned(self, url: str) -> tuple[httpx.URL, str]:
+        """The URL with its host replaced by a checked address, and the Host header to send."""
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise FetchError(f"the URL is not valid: {error}") from None
+        if parsed.scheme != "https" or not parsed.host:
+            raise FetchError("only https:// URLs and data: URLs are taken")
+        if parsed.userinfo:
+            raise FetchError("the URL must not carry a user name or password")
+        addresses = self.resolve(parsed.host, parsed.port or 443)
+        if not addresses or not (self.allow_private or all(map(is_public, addresses))):
+            raise FetchError(f"the host {parsed.host} is not on the public internet")
+        return parsed.copy_with(host=str(addresses[0])), parsed.netloc.decode("ascii")
+
+    def _read(self, response: httpx.Response, deadline: float) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_raw(65536):
+            body += chunk
+            if len(body) > self.limit_bytes:
+                raise FetchError(f"the file is larger than {self.limit_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise FetchError(f"the file did not arrive within {self.timeout_s:g} s")
+        return bytes(body)

@@ -1,0 +1,102 @@
+"""`kinora generate`: ask for a video, show how far it is, and store it."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from app.client import Client, ServerError
+
+POLL_S = 0.5
+STAGES = {
+    "queued": "waiting for a worker",
+    "text": "reading the prompt",
+    "denoise": "denoising",
+    "decode": "decoding",
+    "upload": "storing",
+}
+#: Exit codes: the job failed; the request was refused; no server; interrupted.
+FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the video goes: a file, or `-` for standard output."""
+
+    path: str
+
+    def store(self, client: Client, video_id: str) -> None:
+        """Fetch the finished video."""
+        if self.path != "-":
+            client.download(video_id, Path(self.path))
+            return
+        for chunk in client.content(video_id):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+
+def generate(
+    client: Client,
+    fields: dict[str, Any],
+    target: Target,
+    *,
+    image: tuple[str, bytes] | None = None,
+    as_json: bool = False,
+) -> int:
+    """Make one video and store it; returns the exit code. Progress and errors go to stderr."""
+    console = Console(stderr=True, highlight=False)
+    video_id = None
+    try:
+        video = client.create(fields, image)
+        video_id = video["id"]
+        video = watch(client, video, console)
+        if as_json:
+            print(json.dumps(video, ensure_ascii=False))
+        if video["status"] == "failed":
+            error = video["error"]
+            console.print(f"the video failed ({error['code']}): {error['message']}", style="red")
+            return FAILED
+        target.store(client, video_id)
+    except ServerError as error:
+        console.print(f"{error}", style="red", markup=False)
+        return REFUSED if 400 <= error.status < 500 else UNREACHABLE
+    except KeyboardInterrupt:
+        if video_id is not None:
+            _cancel(client, video_id)
+        console.print("cancelled")
+        return INTERRUPTED
+    if target.path != "-":
+        size = f"{video['size']}, {video['frames']} frames at {video['fps']}/s, seed {video['seed']}"
+        console.print(f"{target.path}: {size}", markup=False)
+    return 0
+
+
+def watch(client: Client, video: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Follow a video to its end with a progress bar; returns its last state."""
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+        task = bar.add_task(STAGES["queued"], total=100)
+        while True:
+            stage = STAGES.get(video["stage"], video["stage"])
+            bar.update(task, completed=video["progress"], description=stage)
+            if video["status"] not in ("queued", "in_progress"):
+                return video
+            time.sleep(POLL_S)
+            video = client.get(video["id"])
+
+
+def _cancel(client: Client, video_id: str) -> None:
+    try:
+        client.cancel(video_id)
+    except ServerError:
+        return  # it was finished already, or the server is gone: nothing is left to stop

@@ -1,0 +1,81 @@
+"""A whole service started for one command, and stopped with it: `kinora serve` as a child process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.client import Client
+
+#: Loading a large checkpoint from a slow disk takes minutes.
+START_S = 900.0
+STOP_S = 30.0
+
+
+class StartError(RuntimeError):
+    """The service did not come up; the message holds what it said last."""
+
+
+@contextmanager
+def service(
+    data: Path, port: int | None = None, checkpoints: tuple[Path, ...] = ()
+) -> Generator[Client]:
+    """A client of a service over `data` on a free port, ready for requests. Raises StartError."""
+    port = port or free_port()
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "service.log"
+    command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", str(port)]
+    for folder in checkpoints:
+        command += ["--checkpoint", folder]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": _import_path()},
+        )
+    try:
+        with Client.of(f"http://127.0.0.1:{port}") as client:
+            _wait(child, client, log)
+            yield client
+    finally:
+        _stop(child)
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(child: subprocess.Popen[bytes], client: Client, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while not client.is_ready():
+        if child.poll() is not None or time.monotonic() > deadline:
+            said = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise StartError(f"the service did not start; {log} ends with:\n{said}")
+        time.sleep(0.2)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _import_path() -> str:
+    """Where this package is, for a child that runs elsewhere."""
+    here = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))

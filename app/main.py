@@ -1,0 +1,106 @@
+"""The HTTP application, `create_app(settings)`, and the process that serves it.
+
+`python -m app.main` is what `kinora api` and the embedded service run.
+"""
+
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.api import models, ops, page, videos
+from app.auth import ExposedError, check_exposure
+from app.contract import logs
+from app.contract.settings import Settings, SettingsError
+from app.contract.store import Store
+from app.edge import BodyLimit, RequestId
+from app.errors import add_error_handlers
+from app.migrations.upgrade import upgrade
+from app.parts import Parts
+
+DESCRIPTION = """
+Kinora makes videos from text and images. It speaks OpenAI's Videos API, so code written for that
+works after one change, `base_url`.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application over the database, Redis and storage that `settings` name.
+
+    The tables must exist: `app.migrations.upgrade` makes them, and the commands call it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        app.state.parts = Parts.open(settings)
+        try:
+            yield
+        finally:
+            app.state.parts.close()
+
+    app = FastAPI(title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    add_error_handlers(app)
+    for router in (videos.router, models.router, ops.router, page.router):
+        app.include_router(router)
+    app.add_middleware(BodyLimit, limit_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestId)
+    return app
+
+
+class PortTakenError(RuntimeError):
+    """Another program listens where the API should."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that a taken port is one clear sentence and not a traceback."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise PortTakenError(
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."
+        ) from None
+    return bound
+
+
+def run(settings: Settings) -> None:
+    """Migrate the database and serve until SIGTERM or SIGINT. Raises before listening anywhere."""
+    upgrade(settings.database_url)
+    store = Store.open(settings.database_url)
+    try:
+        check_exposure(settings.host, store.keys)
+    finally:
+        store.close()
+    bound = listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+        ws="none",
+    )
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def main() -> int:
+    """Serve the API with the settings of the environment; 2 when it cannot start."""
+    try:
+        settings = Settings.from_env()
+        logs.setup(settings.log_level, settings.log_format, process="api")
+        run(settings)
+    except (SettingsError, ExposedError, PortTakenError) as error:
+        print(f"kinora api: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

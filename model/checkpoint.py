@@ -1,0 +1,92 @@
+"""Weights from a checkpoint folder into modules: strict, without a second copy in memory.
+
+Modules are built on the meta device and take the loaded tensors over as they are, so weights that
+need no conversion stay memory-mapped and the rest is converted one tensor at a time.
+"""
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from model.shards import CheckpointError, Entry, open_shards, read_tensors
+from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
+from model.vae import VAE, VAEConfig
+
+__all__ = ["CheckpointError", "load_transformer", "load_vae"]
+
+#: Parameters of the original checkpoints that no computation ever used.
+UNUSED = "norm_added_q"
+#: Keys named in an error message before it says how many more there are.
+SHOWN = 4
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def load_transformer(
+    folder: Path,
+    config: TransformerConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Transformer:
+    """The transformer in `folder` (`transformer/`, `transformer_2/`), frozen.
+
+    With a `dtype` below float32 the modules in FLOAT32_MODULES are float32 all the same.
+    """
+    with torch.device("meta"):
+        module = Transformer(config)
+    entries = {k: v for k, v in open_shards(folder).items() if UNUSED not in k.split(".")}
+    return _fill(module, folder, entries, device, dtype, FLOAT32_MODULES)
+
+
+def load_vae(
+    folder: Path,
+    config: VAEConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> VAE:
+    """The autoencoder in `folder` (`vae/`), frozen."""
+    with torch.device("meta"):
+        module = VAE(config)
+    return _fill(module, folder, open_shards(folder), device, dtype, ())
+
+
+def _fill(
+    module: Module,
+    folder: Path,
+    entries: dict[str, Entry],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    kept: tuple[str, ...],
+) -> Module:
+    _check(module, folder, entries)
+    state = {}
+    for key, tensor in read_tensors(entries):
+        keep = any(part in kept for part in key.split("."))
+        wanted = torch.promote_types(dtype, torch.float32) if keep else dtype
+        state[key] = tensor.to(device, wanted)
+    module.load_state_dict(state, strict=True, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def _check(module: nn.Module, folder: Path, entries: dict[str, Entry]) -> None:
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    faults = {
+        "lacks": sorted(expected.keys() - entries.keys()),
+        "has, beyond what config.json describes,": sorted(entries.keys() - expected.keys()),
+    }
+    for fault, keys in faults.items():
+        if keys:
+            listed = ", ".join(keys[:SHOWN])
+            more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            where = folder if fault == "lacks" else entries[keys[0]].file
+            raise CheckpointError(f"{where}: {fault} {listed}{more}")
+    for key, shape in expected.items():
+        if entries[key].shape != shape:
+            raise CheckpointError(
+                f"{entries[key].file}: {key} has shape {list(entries[key].shape)}; "
+                f"config.json asks for {list(shape)}"
+            )

@@ -1,0 +1,260 @@
+"""What a checkpoint folder in the diffusers layout is, read from its JSON files.
+
+Sizes of modules come from their `config.json`; what the model can do and how it is best used
+follows from its structure. `kinora.json`, which our own checkpoints carry, may say it instead.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from model.schedule import ScheduleConfig
+from model.shards import CheckpointError, open_shards, read_json
+from model.transformer import TransformerConfig
+from model.vae import VAEConfig
+
+__all__ = ["CheckpointConfig", "Defaults", "Family", "Mode", "read_config"]
+
+#: What a clip may be conditioned on: text alone; a first frame; first and last frame; any clean
+#: latent frames (extending, blending).
+Mode = Literal["text", "image", "first_last", "frames"]
+Family = Literal[
+    "wan2.1-t2v", "wan2.1-i2v", "wan2.1-flf2v", "wan2.2-t2v", "wan2.2-i2v", "wan2.2-ti2v"
+]
+
+PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
+#: Channels that mark the given frames in image-to-video latents: one per frame of a latent frame.
+MASK_CHANNELS = 4
+#: Tokens of a prompt in every released Wan checkpoint.
+TEXT_LENGTH = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """How a checkpoint is used when a request does not say; sizes in pixels, fps in 1/s.
+
+    `guidance_2` is the guidance of the second expert, where None means the first one's.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    guidance: float
+    guidance_2: float | None = None
+
+
+# From the configurations in the official repositories, Wan-Video/Wan2.1 and Wan-Video/Wan2.2.
+WAN21_T2V = Defaults(width=832, height=480, frames=81, fps=16, steps=50, guidance=5.0)
+WAN22_T2V = replace(WAN21_T2V, steps=40, guidance=4.0, guidance_2=3.0)
+PRESETS: Mapping[Family, Defaults] = {
+    "wan2.1-t2v": WAN21_T2V,
+    "wan2.1-i2v": replace(WAN21_T2V, steps=40),
+    "wan2.1-flf2v": replace(WAN21_T2V, width=1280, height=720),
+    "wan2.2-t2v": WAN22_T2V,
+    "wan2.2-i2v": replace(WAN22_T2V, guidance=3.5, guidance_2=3.5),
+    "wan2.2-ti2v": replace(WAN21_T2V, width=1280, height=704, frames=121, fps=24),
+}
+MODES: Mapping[Family, tuple[Mode, ...]] = {
+    "wan2.1-t2v": ("text",),
+    "wan2.1-i2v": ("image",),
+    "wan2.1-flf2v": ("first_last",),
+    "wan2.2-t2v": ("text",),
+    "wan2.2-i2v": ("image", "first_last"),
+    "wan2.2-ti2v": ("text", "image", "first_last", "frames"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """One checkpoint folder."""
+
+    folder: Path
+    model_id: str
+    family: Family
+    modes: tuple[Mode, ...]
+    transformer: TransformerConfig
+    #: The low-noise expert, which takes over below `boundary_ratio` (a share of the timesteps).
+    transformer_2: TransformerConfig | None
+    boundary_ratio: float | None
+    #: Each latent frame has its own timestep.
+    expand_timesteps: bool
+    vae: VAEConfig
+    schedule: ScheduleConfig
+    text_length: int
+    max_frames: int
+    defaults: Defaults
+    #: Tokens (h, w) of the largest grid trained on; larger ones scale their positions down to it.
+    train_grid: tuple[int, int] | None = None
+    #: How large sizes are refined, as `kinora.json` says it.
+    refine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Pixels (h, w) of one token: the multiples that sizes are padded to."""
+        _, height, width = self.transformer.patch_size
+        return height * self.vae.scale_factor_spatial, width * self.vae.scale_factor_spatial
+
+    @property
+    def conditioned_by_channels(self) -> bool:
+        """Whether given frames enter as extra input channels (mask and latents)."""
+        return self.transformer.in_channels != self.transformer.out_channels
+
+
+def read_config(folder: str | Path) -> CheckpointConfig:
+    """Read a checkpoint folder's configuration; raise CheckpointError for what cannot be run."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    index_path = folder / "model_index.json"
+    index = read_json(index_path)
+    _require_class(index_path, index, PIPELINES)
+    boundary = index.get("boundary_ratio")
+    if boundary is not None and not _has(index, "transformer_2"):
+        raise CheckpointError(f"{index_path}: boundary_ratio needs a transformer_2, which is null")
+    transformer = _read_transformer(folder / "transformer")
+    vae_path = folder / "vae" / "config.json"
+    vae_json = read_json(vae_path)
+    _require_class(vae_path, vae_json, ("AutoencoderKLWan",))
+    vae = _build(VAEConfig, vae_json, vae_path)
+    expand = bool(index.get("expand_timesteps", False))
+    _check_channels(folder / "transformer" / "config.json", transformer, vae, expand)
+    family = _family(transformer, two_experts=boundary is not None, expand=expand)
+    schedule_path = folder / "scheduler" / "scheduler_config.json"
+    try:
+        schedule = ScheduleConfig.from_json(read_json(schedule_path))
+    except ValueError as error:
+        raise CheckpointError(f"{schedule_path}: {error}") from error
+    config = CheckpointConfig(
+        folder=folder,
+        model_id=folder.resolve().name,
+        family=family,
+        modes=MODES[family],
+        transformer=transformer,
+        transformer_2=None if boundary is None else _read_transformer(folder / "transformer_2"),
+        boundary_ratio=boundary,
+        expand_timesteps=expand,
+        vae=vae,
+        schedule=schedule,
+        text_length=TEXT_LENGTH,
+        max_frames=PRESETS[family].frames,
+        defaults=PRESETS[family],
+    )
+    own = folder / "kinora.json"
+    return _with_own_words(config, own) if own.exists() else config
+
+
+def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
+    own = read_json(path)
+    default = dict(own.get("default", {}))
+    shift = default.pop("flow_shift", config.schedule.shift)
+    defaults = _build(Defaults, {**_as_dict(config.defaults), **default}, path)
+    grid = own.get("train_grid")
+    return replace(
+        config,
+        model_id=str(own.get("model_id", config.model_id)),
+        modes=tuple(own.get("modes", config.modes)),
+        schedule=replace(config.schedule, shift=float(shift)),
+        text_length=int(own.get("max_sequence_length", config.text_length)),
+        max_frames=int(own.get("max_frames", max(config.max_frames, defaults.frames))),
+        defaults=defaults,
+        train_grid=None if grid is None else (int(grid[0]), int(grid[1])),
+        refine=own.get("refine") or {},
+    )
+
+
+def _read_transformer(folder: Path) -> TransformerConfig:
+    path = folder / "config.json"
+    described = read_json(path)
+    _require_class(path, described, ("WanTransformer3DModel",))
+    # At least one public copy of Wan 2.2 TI2V-5B describes an image branch that its weights lack.
+    if not any("image_embedder" in key.split(".") for key in open_shards(folder)):
+        described |= {"image_dim": None, "added_kv_proj_dim": None, "pos_embed_seq_len": None}
+    if described.get("out_channels", 0) is None:  # diffusers: as many as go in
+        described["out_channels"] = described.get("in_channels", TransformerConfig.in_channels)
+    return _build(TransformerConfig, described, path)
+
+
+def _check_channels(
+    path: Path, transformer: TransformerConfig, vae: VAEConfig, expand: bool
+) -> None:
+    z = vae.z_dim
+    if transformer.out_channels != z:
+        raise CheckpointError(
+            f"{path}: out_channels is {transformer.out_channels}; the VAE's latents have {z}"
+        )
+    by_channels = 2 * z + MASK_CHANNELS
+    allowed = (z,) if expand else (z, by_channels)
+    if transformer.in_channels not in allowed:
+        raise CheckpointError(
+            f"{path}: in_channels is {transformer.in_channels}; with {z} latent channels it must "
+            f"be {' or '.join(map(str, allowed))}"
+        )
+    if transformer.image_dim is not None and transformer.in_channels != by_channels:
+        raise CheckpointError(f"{path}: an image branch needs in_channels {by_channels}")
+
+
+def _family(transformer: TransformerConfig, *, two_experts: bool, expand: bool) -> Family:
+    if expand:
+        return "wan2.2-ti2v"
+    if transformer.in_channels == transformer.out_channels:
+        return "wan2.2-t2v" if two_experts else "wan2.1-t2v"
+    if transformer.pos_embed_seq_len is not None:
+        return "wan2.1-flf2v"
+    return "wan2.1-i2v" if transformer.image_dim is not None else "wan2.2-i2v"
+
+
+def _has(index: Mapping[str, Any], component: str) -> bool:
+    return bool((index.get(component) or [None])[0])
+
+
+def _require_class(path: Path, described: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    name = described.get("_class_name")
+    if name not in known:
+        raise CheckpointError(f"{path}: _class_name is {name!r}; it must be {' or '.join(known)}")
+
+
+def _as_dict(record: Any) -> dict[str, Any]:
+    return {f.name: getattr(record, f.name) for f in fields(record)}
+
+
+Record = TypeVar("Record")
+
+
+def _build(record: type[Record], described: Mapping[str, Any], path: Path) -> Record:
+    """A config dataclass from those keys of a JSON object that it knows."""
+    hints = get_type_hints(record)
+    known = {}
+    for key, value in described.items():
+        if key not in hints:
+            continue
+        known[key] = tuple(value) if isinstance(value, list) else value
+        if not _fits(known[key], hints[key]):
+            raise CheckpointError(f"{path}: {key} is {value!r}; it must be {_spell(hints[key])}")
+    try:
+        return record(**known)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is tuple:
+        element = get_args(hint)[0]
+        fixed = None if Ellipsis in get_args(hint) else len(get_args(hint))
+        return (
+            isinstance(value, tuple)
+            and fixed in (None, len(value))
+            and all(_fits(v, element) for v in value)
+        )
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _spell(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)

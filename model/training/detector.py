@@ -1,0 +1,230 @@
+"""A detector that says what a clip shows: object, colour, motion, background, style, and track.
+
+A small convolutional network on seven frames. It finds the object's mask first; shape and colour
+are read inside the mask, background and style over the whole picture, and motion from the mask's
+track alone (centre and area over time), so a clip that stands still can never count as moving.
+It learns from rendered scenes and from scenes that went through the autoencoder, because a
+detector that only knows clean renders misjudges decoded pictures.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.training import scenes
+from model.training.log import Log
+from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.vae import VAE
+
+ATTRIBUTES = {
+    "shape": SHAPES,
+    "colour": COLOURS,
+    "motion": MOTIONS,
+    "background": BACKGROUNDS,
+    "style": STYLES,
+}
+SAMPLES = 7  # frames looked at, over a clip of any length
+HEIGHT = 64  # pixels of the picture's shorter side as the network sees it
+MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its best frame
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the detector saw in `b` clips; every attribute is an index `[b]`, -1 for no object."""
+
+    shape: Tensor
+    colour: Tensor
+    motion: Tensor
+    background: Tensor
+    style: Tensor
+    track: Tensor  # [b, 7, 3]: centre x, centre y (picture coordinates), covered share
+
+
+class Detector(nn.Module):
+    """Frames `[b, 3, 7, h, w]` in [-1, 1] to logits, mask `[b, 7, h/8, w/8]` and track."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        w = width
+        self.early = nn.Sequential(
+            nn.Conv2d(3, w, 5, 2, 2), nn.GroupNorm(4, w), nn.SiLU(),
+            nn.Conv2d(w, 2 * w, 3, 2, 1), nn.GroupNorm(4, 2 * w), nn.SiLU(),
+            nn.Conv2d(2 * w, 2 * w, 3, 1, 1), nn.GroupNorm(4, 2 * w), nn.SiLU(),
+        )  # fmt: skip
+        self.late = nn.Sequential(
+            nn.Conv2d(2 * w, 4 * w, 3, 2, 1), nn.GroupNorm(4, 4 * w), nn.SiLU(),
+            nn.Conv2d(4 * w, 4 * w, 3, 1, 1), nn.GroupNorm(4, 4 * w), nn.SiLU(),
+            nn.Conv2d(4 * w, 4 * w, 3, 1, 2, dilation=2), nn.GroupNorm(4, 4 * w), nn.SiLU(),
+        )  # fmt: skip
+        self.mask = nn.Conv2d(4 * w, 1, 1)
+        self.shape = _head(4 * w, len(SHAPES))
+        self.colour = _head(2 * w, len(COLOURS))
+        self.background = _head(4 * w, len(BACKGROUNDS))
+        self.style = _head(8 * w, len(STYLES))
+        self.motion = nn.Sequential(
+            nn.Linear(SAMPLES * 3 * 2, 128), nn.SiLU(), nn.Linear(128, 64), nn.SiLU(),
+            nn.Linear(64, len(MOTIONS)),
+        )  # fmt: skip
+
+    def forward(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        b, _, f, height, width = frames.shape
+        early = self.early(frames.transpose(1, 2).flatten(0, 1))
+        late = self.late(early)
+        logits = self.mask(late)
+        mask = logits.sigmoid()
+        h, w = mask.shape[2:]
+        inside = mask / mask.sum((2, 3), keepdim=True).clamp(min=1e-3)
+        outside = (1 - mask) / (1 - mask).sum((2, 3), keepdim=True).clamp(min=1e-3)
+        fine = F.interpolate(mask, size=early.shape[2:], mode="bilinear")
+        fine = fine / fine.sum((2, 3), keepdim=True).clamp(min=1e-3)
+        # Frames in which more of the object is seen say more about it.
+        seen = mask.mean((2, 3)).view(b, f, 1)
+        seen = seen / seen.sum(1, keepdim=True).clamp(min=1e-4)
+
+        def over_time(x: Tensor, weight: Tensor | float = 1 / SAMPLES) -> Tensor:
+            return (x.view(b, f, -1) * weight).sum(1)
+
+        in_object = over_time((late * inside).sum((2, 3)), seen)
+        around = over_time((late * outside).sum((2, 3)))
+        y = torch.linspace(-1, 1, h, device=mask.device) * min(1, height / width)
+        x = torch.linspace(-1, 1, w, device=mask.device) * min(1, width / height)
+        # Coordinates in half picture heights of the shorter side's scale.
+        scale = max(height, width) / height
+        cx = (inside * x[None, None, None]).sum((2, 3)) * scale
+        cy = (inside * y[None, None, :, None]).sum((2, 3)) * scale
+        track = torch.stack([cx, cy, mask.mean((2, 3))], -1).view(b, f, 3)
+        size = track[..., 2:].clamp(min=1e-4).log() * 0.5
+        path = torch.cat([track[..., :2], size], -1)
+        relative = path - path.mean(1, keepdim=True)
+        heads = {
+            "shape": self.shape(in_object),
+            "colour": self.colour(over_time((early * fine).sum((2, 3)), seen)),
+            "background": self.background(around),
+            "style": self.style(torch.cat([in_object, around], -1)),
+            "motion": self.motion(torch.cat([path.flatten(1) * 0.3, relative.flatten(1) * 3], 1)),
+        }
+        return heads, logits.view(b, f, h, w), track
+
+    @torch.no_grad()
+    def look(self, clip: Tensor) -> Seen:
+        """What one or more clips `[b, 3, f, h, w]` in [-1, 1], of any length and size, show."""
+        heads, _, track = self(prepare(clip))
+        present = track[..., 2].amax(1) > MIN_PRESENCE
+        choice = {name: scores.argmax(1) for name, scores in heads.items()}
+        for name in ("shape", "colour", "motion"):
+            choice[name] = torch.where(present, choice[name], -1)
+        return Seen(**choice, track=track)
+
+
+def prepare(clip: Tensor) -> Tensor:
+    """Seven frames spread over the clip, the shorter side resized to what the network sees."""
+    b, _, f, h, w = clip.shape
+    index = torch.linspace(0, f - 1, SAMPLES).round().long()
+    frames = clip[:, :, index].transpose(1, 2).flatten(0, 1)
+    factor = HEIGHT / min(h, w)
+    size = (round(h * factor / 8) * 8, round(w * factor / 8) * 8)
+    frames = F.interpolate(frames, size=size, mode="bilinear", antialias=True)
+    return frames.unflatten(0, (b, SAMPLES)).transpose(1, 2)
+
+
+def _head(channels: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(channels, 96), nn.SiLU(), nn.Linear(96, classes))
+
+
+def draw(count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
+    """Scenes of all pairs, their seven frames at some size, and their coverage."""
+    short, long = 128, 208
+    height, width = ((short, long), (144, 144), (long, short))[
+        int(torch.randint(3, (), generator=generator))
+    ]
+    kept = scenes.sample(count, generator, aspect=width / height)
+    unseen = scenes.sample(count, generator, aspect=width / height, held_out=True)
+    batch = Scenes(
+        *(
+            torch.cat([getattr(s, name)[: count // 2] for s in (kept, unseen)])
+            for name in Scenes.__slots__
+        )
+    )
+    frames, coverage = scenes.render(batch, SAMPLES, height, width, fps=4.0)
+    return batch, frames, coverage
+
+
+def through(vae: VAE, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
+    """The same after a round trip of the full clip through the autoencoder."""
+    height, width = ((160, 256), (192, 192), (256, 160))[
+        int(torch.randint(3, (), generator=generator))
+    ]
+    held_out = bool(torch.rand((), generator=generator) < 0.4)
+    batch = scenes.sample(count, generator, aspect=width / height, held_out=held_out)
+    frames, coverage = scenes.render(batch, 25, height, width)
+    dtype = next(vae.parameters()).dtype
+    with torch.no_grad():
+        decoded = vae.decode(vae.encode(frames.to(dtype))).float().clamp(-1, 1)
+    return batch, decoded[:, :, ::4], coverage[:, ::4]
+
+
+def loss_of(detector: Detector, batch: Scenes, frames: Tensor, coverage: Tensor) -> dict:
+    """Cross-entropy of every attribute, and of the mask; empty pictures teach it to see nothing."""
+    frames = prepare(frames)
+    heads, mask, _ = detector(frames)
+    target = F.interpolate(coverage, size=mask.shape[2:], mode="area")
+    losses = {"mask": 2 * F.binary_cross_entropy_with_logits(mask, target)}
+    for name, scores in heads.items():
+        truth = getattr(batch, name)
+        each = F.cross_entropy(scores, truth, reduction="none", label_smoothing=0.02)
+        if name == "colour":
+            each = each * (batch.style < 2)
+        losses[name] = each.mean()
+    empty = torch.where(
+        torch.rand(len(batch))[:, None, None, None, None] < 0.5,
+        torch.randn_like(frames).clamp(-1, 1),
+        frames * 0 + frames.mean((3, 4), keepdim=True),
+    )
+    _, nothing, _ = detector(empty[:4])
+    losses["empty"] = F.binary_cross_entropy_with_logits(nothing, torch.zeros_like(nothing))
+    return losses
+
+
+def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int = 16) -> Detector:
+    """Train a detector for `minutes` and write it to `folder`/detector.safetensors."""
+    import time
+
+    torch.manual_seed(seed)
+    detector = Detector()
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-3)
+    log = Log(folder / "detector.jsonl", f"detector {minutes:.0f} min")
+    stock: list[tuple[Scenes, Tensor, Tensor]] = []
+    start, step = time.monotonic(), 0
+    while (done := (time.monotonic() - start) / 60 / minutes) < 1:
+        generator = torch.Generator().manual_seed(seed * 999_983 + step)
+        decoded = step % 2 == 1 and done > 0.1
+        if decoded and (len(stock) < 60 or step % 6 == 1):
+            stock.append(through(vae, batch // 2, generator))
+        if decoded:
+            pick = torch.randint(len(stock), (), generator=generator)
+            scenes_, frames, coverage = stock[int(pick)]
+        else:
+            scenes_, frames, coverage = draw(batch, generator)
+        brightness = 1 + 0.1 * torch.randn(len(scenes_), 1, 1, 1, 1, generator=generator)
+        noise = 0.04 * torch.randn(frames.shape, generator=generator)
+        losses = loss_of(detector, scenes_, (frames * brightness + noise).clamp(-1, 1), coverage)
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50) * min(1, (1 - done) * 2)
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        log.step(step, done, **{k: float(v.detach()) for k, v in losses.items()})
+    save_file(detector.state_dict(), folder / "detector.safetensors")
+    return detector.eval()
+
+
+def load(path: Path) -> Detector:
+    """The detector in a safetensors file."""
+    detector = Detector()
+    detector.load_state_dict(load_file(path))
+    return detector.eval()

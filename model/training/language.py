@@ -1,0 +1,69 @@
+"""The tokenizer and the small text encoder of kinora-tiny."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from model.training import captions
+
+MAX_LENGTH = 64
+VOCABULARY = 512
+
+
+def build_tokenizer(folder: Path) -> None:
+    """Write `folder`/tokenizer: a unigram model whose pieces are the grammar's words.
+
+    Every printable ASCII character is a piece too, so other words are spelled out, letter by
+    letter, and nothing but foreign scripts is unknown.
+    """
+    split = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Metaspace(),
+        ]
+    )
+    phrases = [*captions.LEADS, "that is a an of style , . :"]
+    for group in (*captions.WORDS.values(), *captions.PLACES.values()):
+        phrases += group
+    words = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
+    pieces += [(letter, -9.0) for letter in letters]
+    pieces += [(word, -4.0) for word in sorted(words) if len(word) > 1]
+    if len(pieces) > VOCABULARY:
+        raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = split
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=MAX_LENGTH,
+    ).save_pretrained(folder / "tokenizer")
+
+
+def new_text_encoder(width: int) -> UMT5EncoderModel:
+    """An untrained UMT5 encoder of the given width."""
+    config = UMT5Config(
+        vocab_size=VOCABULARY,
+        d_model=width,
+        d_kv=32,
+        d_ff=2 * width,
+        num_layers=3,
+        num_heads=width // 32,
+        relative_attention_num_buckets=32,
+        relative_attention_max_distance=128,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        is_encoder_decoder=False,
+    )
+    return UMT5EncoderModel(config)

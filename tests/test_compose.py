@@ -1,0 +1,115 @@
+"""compose.yaml and the Dockerfiles, read by the programs that would run them."""
+
+import json
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from app.contract.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+TOOLS = Path(sysconfig.get_path("scripts"))
+SECRETS = {"POSTGRES_PASSWORD": "p", "REDIS_PASSWORD": "r", "S3_SECRET_ACCESS_KEY": "s"}
+
+
+def compose(
+    *files: str, environment: dict[str, str] = SECRETS
+) -> subprocess.CompletedProcess[str]:
+    """The real Compose, which needs no engine to read its files."""
+    arguments = [part for file in files for part in ("-f", file)]
+    return subprocess.run(
+        [TOOLS / "docker-compose", *arguments, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict]:
+    done = compose("compose.yaml")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["services"]
+
+
+def test_compose_runs_the_same_processes_as_the_embedded_service(services: dict) -> None:
+    assert set(services) == {"api", "worker", "courier", "postgres", "redis", "s3"}
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_compose_refuses_to_start_without_a_secret(secret: str) -> None:
+    others = {name: value for name, value in SECRETS.items() if name != secret}
+
+    done = compose("compose.yaml", environment=others)
+
+    assert done.returncode != 0
+    assert f"set {secret} in .env" in done.stderr
+
+
+def test_the_example_names_every_variable_of_compose() -> None:
+    used = re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "compose.yaml").read_text())
+    named = re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / "docker/env.example").read_text(), re.MULTILINE)
+
+    assert set(used) == set(named)
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "courier"])
+def test_the_settings_of_a_service_are_ones_that_kinora_reads(services: dict, name: str) -> None:
+    given = {k: v for k, v in services[name]["environment"].items() if k.startswith("KINORA_")}
+
+    settings = Settings.from_env(given)
+
+    assert given.items() <= settings.to_env().items()
+
+
+def test_only_the_api_is_published(services: dict) -> None:
+    assert [name for name, service in services.items() if service.get("ports")] == ["api"]
+    assert services["api"]["ports"][0]["host_ip"] == "127.0.0.1"
+
+
+def test_the_stores_and_the_worker_cannot_reach_the_internet(services: dict) -> None:
+    inside_only = {n for n, service in services.items() if set(service["networks"]) == {"inside"}}
+
+    assert inside_only == {"worker", "postgres", "redis", "s3"}
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "courier"])
+def test_our_containers_run_without_privileges(services: dict, name: str) -> None:
+    service = services[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+
+
+def test_no_image_is_taken_at_its_latest_version(services: dict) -> None:
+    foreign = [service["image"] for service in services.values() if "build" not in service]
+
+    assert [image for image in foreign if ":" not in image or image.endswith(":latest")] == [
+        "kinora-app:latest"  # the courier's, built by the api
+    ]
+
+
+def test_without_a_gpu_the_worker_asks_for_none() -> None:
+    done = compose("compose.yaml", "docker/compose.cpu.yaml")
+
+    assert done.returncode == 0, done.stderr
+    assert "deploy" not in json.loads(done.stdout)["services"]["worker"]
+
+
+@pytest.mark.parametrize("name", ["app", "worker"])
+def test_hadolint_finds_nothing_in_a_dockerfile(name: str) -> None:
+    done = subprocess.run(
+        [TOOLS / "hadolint", ROOT / f"docker/{name}.Dockerfile"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,48 @@
+"""What goes wrong while rendering, as (code, message, retry): one table."""
+
+from dataclasses import dataclass
+
+from obstore.exceptions import BaseError as StorageError
+from PIL import UnidentifiedImageError
+
+from app.contract.blobs import BlobDamaged, BlobNotFound
+from app.contract.job import SpecError
+from worker.encode import EncodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a job ends after an exception: at once, or after another try (`retry`)."""
+
+    code: str
+    message: str
+    retry: bool
+
+
+#: The first row whose exception matches counts. None as message means the exception's own words,
+#: which are written for the client; other exceptions' words may name paths of this machine.
+TABLE: tuple[
+    tuple[type[BaseException] | tuple[type[BaseException], ...], str, str | None, bool], ...
+] = (
+    (SpecError, "invalid_job", None, False),
+    (BlobNotFound, "input_missing", "A reference of the job is no longer stored.", False),
+    (UnidentifiedImageError, "invalid_image", "A reference of the job is not an image.", False),
+    (BlobDamaged, "storage_error", "The video could not be stored.", True),
+    (EncodeError, "encode_failed", "The frames could not be encoded.", True),
+    (StorageError, "storage_error", "The object storage did not answer.", True),
+    (OSError, "worker_error", "The worker had a system error, such as a full disk.", True),
+    (MemoryError, "out_of_memory", "The worker ran out of memory.", False),
+    (ValueError, "invalid_request", None, False),
+)
+
+UNKNOWN = Failure("server_error", "The worker failed in an unexpected way.", True)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The table's row for an exception."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import
+        return Failure("out_of_memory", "The GPU ran out of memory.", False)
+    for kind, code, message, retry in TABLE:
+        if isinstance(error, kind):
+            return Failure(code, message or str(error), retry)
+    return UNKNOWN

@@ -1,0 +1,239 @@
+"""A GPU worker: Celery's process, and the one child of it that holds the checkpoint.
+
+Only the child imports torch, because a CUDA context does not survive a fork; the parent can always
+be asked, and replaces a child that died. `python -m worker.gpu` runs both.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from celery import Celery, signals
+
+from app.contract import logs
+from app.contract.blobs import Blobs
+from app.contract.capabilities import Capabilities
+from app.contract.queue import TASK, Queue, celery_app, queue_name
+from app.contract.settings import Settings, SettingsError
+from app.contract.store import Store
+from worker import metrics
+from worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from worker.render import Workplace
+
+T = TypeVar("T")
+
+#: Seconds between a worker's signs of life.
+SEEN_S = 5.0
+#: Exit status of a worker whose checkpoint cannot be loaded: starting it again would not help.
+UNUSABLE = 3
+
+log = structlog.get_logger()
+
+
+class Child:
+    """The child process: loads the checkpoint on a thread, then takes one job for each message."""
+
+    def __init__(
+        self, settings: Settings, worker: WorkerSettings, stopping: Event, unusable: Event
+    ) -> None:
+        self._settings, self._worker = settings, worker
+        self._name = worker.name  # of the parent: it outlives the children
+        self._stopping, self._unusable = stopping, unusable
+        self._ready = threading.Event()
+        self._place: Workplace | None = None
+
+    def start(self) -> None:
+        """Called after the fork, and again in the child that replaces one that died."""
+        self._ready.clear()
+        logs.setup(
+            self._settings.log_level,
+            self._settings.log_format,
+            process="worker",
+            worker=self._name,
+        )
+        threading.Thread(target=self._live, name="load", daemon=True).start()
+
+    def work(self) -> None:
+        """Claims and renders the next job of the model's queue, if there is one."""
+        model = self._worker.served_id
+        while not self._ready.wait(timeout=0.5) and not self._stopping.is_set():
+            continue
+        if self._stopping.is_set():  # the message came too late: another worker is to have it
+            self._wake(model, [""])
+            return
+        assert self._place is not None
+        from worker.render import render
+
+        job = self._place.store.claim(model, self._name, self._settings.lease_s)
+        if job is not None:
+            render(job, self._place)
+
+    def _live(self) -> None:
+        """Loads, registers, and gives a sign of life from then on."""
+        store = Store.open(self._settings.database_url)
+        self._disown(store)
+        try:
+            self._place = self._load(store)
+        except Exception:
+            log.exception("checkpoint.unusable", folder=str(self._worker.checkpoint))
+            self._unusable.set()
+            os.kill(os.getppid(), signal.SIGTERM)
+            return
+        capabilities = _capabilities(self._place, self._worker.served_id)
+        _insist(lambda: store.models.register(self._name, capabilities))
+        self._ready.set()
+        log.info("worker.ready", model=capabilities.model_id)
+        while True:
+            time.sleep(SEEN_S)
+            _insist(lambda: store.models.beat(self._name))
+
+    def _disown(self, store: Store) -> None:
+        """A job that a former child of this worker had needs not wait for its lease to run out."""
+        lost = _insist(lambda: store.upkeep.lose_of_worker(self._name, self._settings.max_losses))
+        self._wake(self._worker.served_id, lost.requeued)
+
+    def _wake(self, model: str, job_ids: Iterable[str]) -> None:
+        queue = Queue(self._settings.redis_url)
+        queue.wake(model, job_ids)
+        queue.close()
+
+    def _load(self, store: Store) -> "Workplace":
+        import torch
+
+        from model import Pipeline
+        from worker.render import Workplace
+
+        began = time.monotonic()
+        worker = self._worker
+        if worker.torch_threads:
+            torch.set_num_threads(worker.torch_threads)
+        device = worker.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = worker.dtype
+        if dtype == "auto":
+            dtype = "float32" if device == "cpu" else "bfloat16"
+        pipeline = Pipeline.load(worker.folder, device=device, dtype=getattr(torch, dtype))
+        metrics.LOAD_SECONDS.set(time.monotonic() - began)
+        metrics.serve(worker.metrics_port)
+        return Workplace(
+            pipeline=pipeline,
+            store=store,
+            blobs=Blobs.open(self._settings),
+            queue=Queue(self._settings.redis_url),
+            settings=self._settings,
+            worker=worker,
+            scratch=_empty_scratch(worker.scratch, self._name),
+            stopping=self._stopping.is_set,
+        )
+
+
+def _insist(action: Callable[[], T]) -> T:
+    """Repeats what needs the database until it answers: the worker may have been started first."""
+    while True:
+        try:
+            return action()
+        except sa.exc.DBAPIError as error:
+            log.warning("database.unready", error=str(error.orig))
+            time.sleep(1.0)
+
+
+def _capabilities(place: "Workplace", model_id: str) -> Capabilities:
+    """What the pipeline says of itself, in the service's words."""
+    able = place.pipeline.capabilities
+    sizes = [(able.width, able.height), (1280, 720), (1920, 1080)]
+    sizes += [(height, width) for width, height in sizes]
+    return Capabilities(
+        model_id=model_id,
+        width=able.width,
+        height=able.height,
+        frames=able.frames,
+        fps=round(able.fps),
+        steps=able.steps,
+        guidance=able.guidance,
+        guidance_2=able.guidance_2,
+        flow_shift=able.flow_shift,
+        grid=able.grid,
+        min_side=able.grid,
+        max_pixels=able.max_pixels,
+        max_frames=able.max_frames,
+        frame_step=able.frame_factor,
+        modes=able.modes,
+        sizes=tuple(dict.fromkeys(size for size in sizes if size[0] * size[1] <= able.max_pixels)),
+    )
+
+
+def _empty_scratch(parent: Path | None, name: str) -> Path:
+    """A private folder for this worker, without what a killed one left in it."""
+    folder = (parent or Path(tempfile.gettempdir())) / f"kinora-{name}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def celery_worker(settings: Settings, child: Child, stopping: Event) -> Celery:
+    """Celery with the one task of a worker and the hooks of its processes' lives."""
+    app = celery_app(settings.redis_url)
+
+    @app.task(name=TASK)
+    def render(job_id: str) -> None:  # pyright: ignore[reportUnusedFunction]
+        log.debug("worker.woken", announced=job_id)
+        child.work()
+
+    hooks = (
+        (signals.setup_logging, lambda **_: None),  # ours is set up already
+        (signals.worker_process_init, lambda **_: child.start()),
+        (signals.worker_shutting_down, lambda **_: stopping.set()),
+    )
+    for signal_, hook in hooks:
+        signal_.connect(hook, weak=False)
+    return app
+
+
+def main() -> int:
+    """The entry point: `python -m worker.gpu`."""
+    try:
+        settings, worker = Settings.from_env(), WorkerSettings.from_env()
+        model = worker.served_id
+    except SettingsError as error:
+        print(f"kinora worker: {error}", file=sys.stderr)
+        return 2
+    logs.setup(settings.log_level, settings.log_format, process="worker", worker=worker.name)
+    stopping, unusable = multiprocessing.Event(), multiprocessing.Event()
+    child = Child(settings, worker, stopping, unusable)
+    app = celery_worker(settings, child, stopping)
+    log.info("worker.started", model=model)
+    celery = app.Worker(
+        hostname=f"{worker.name}@%h",
+        queues=[queue_name(model)],
+        pool="prefork",
+        concurrency=1,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    celery.start()
+    if unusable.is_set():
+        return UNUSABLE
+    store = Store.open(settings.database_url)
+    store.models.leave(worker.name)
+    return celery.exitcode or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""A worker's hold on its job: heartbeats, progress, and the reasons to stop."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+import structlog
+
+from app.contract.job import Job, MoveRefused, Stage
+from app.contract.store import Store
+from worker.metrics import StageClock
+
+#: Share of the work that is done when a stage begins and ends. Within a stage, progress is the share
+#: of its steps or chunks that are done.
+SHARES = {
+    Stage.TEXT: (0.00, 0.02),
+    Stage.DENOISE: (0.02, 0.80),
+    Stage.DECODE: (0.80, 0.97),
+    Stage.UPLOAD: (0.97, 1.00),
+}
+
+log = structlog.get_logger()
+
+
+class Interrupted(Exception):
+    """The job must not go on here."""
+
+
+class Cancelled(Interrupted):
+    """The client asked for it."""
+
+
+class LeaseLost(Interrupted):
+    """The job may be somebody else's by now; nothing of it may be written."""
+
+
+class Stopping(Interrupted):
+    """This worker is shutting down; another one is to go on."""
+
+
+class Lease:
+    """Holds a claimed job: a thread beats every `heartbeat_s` seconds and writes the progress with
+    the beat, so that a job costs one small UPDATE a second whatever the number of steps.
+
+    `report` and `check` raise an Interrupted; every step, chunk and file must pass one of them.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        store: Store,
+        *,
+        lease_s: float,
+        heartbeat_s: float,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._lease_s = lease_s
+        self._heartbeat_s = heartbeat_s
+        self._stopping = stopping
+        self._position = (Stage.TEXT, 0.0)
+        self._interruption: type[Interrupted] | None = None
+        self._clock = StageClock()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clock.enter(None)
+        self._released.set()
+        self._thread.join()
+
+    def report(self, stage: Stage, step: int, steps: int) -> None:
+        """Records that `step` of the stage's `steps` are done; raises when the job must stop."""
+        self._clock.enter(stage)
+        start, end = SHARES[stage]
+        self._position = (stage, start + (end - start) * min(1.0, step / max(1, steps)))
+        self.check()
+
+    def check(self) -> None:
+        """Raises Cancelled, LeaseLost or Stopping when there is reason to."""
+        if self._interruption is not None:
+            raise self._interruption
+        if self._stopping():
+            raise Stopping
+
+    def _beat(self) -> None:
+        renewed = time.monotonic()
+        while not self._released.wait(self._heartbeat_s):
+            try:
+                stage, progress = self._position
+                cancelling = self._store.beat(
+                    self._job.id, self._job.attempt, self._lease_s, stage, progress
+                )
+            except MoveRefused as error:
+                log.warning("lease.lost", found=error.found)
+                self._interruption = LeaseLost
+                return
+            except sa.exc.DBAPIError as error:
+                log.warning("lease.unrenewed", error=str(error.orig))
+                if time.monotonic() - renewed > self._lease_s:
+                    self._interruption = LeaseLost
+                    return
+                continue
+            renewed = time.monotonic()
+            if cancelling:
+                self._interruption = Cancelled

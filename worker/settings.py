@@ -1,0 +1,69 @@
+"""Settings of a GPU worker, read from `KINORA_*` variables beside the shared ones."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from app.contract.settings import SettingsError, read_environment, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What one worker renders, on what, and how it encodes."""
+
+    checkpoint: Path | None = setting(
+        None, "Folder of the checkpoint that a worker serves, in the diffusers layout."
+    )
+    model_id: str = setting(
+        "",
+        "Name under which a worker serves its checkpoint. Default: the one the checkpoint gives.",
+    )
+    worker_name: str = setting(
+        "", "Name of a worker, unique among all. Default: its host and process id."
+    )
+    device: str = setting("auto", "Torch device of a worker; `auto` is the GPU if there is one.")
+    dtype: str = setting(
+        "auto", "Torch dtype of a worker; `auto` is bfloat16 on a GPU and float32 on a CPU."
+    )
+    torch_threads: int = setting(0, "CPU threads of a worker's torch; 0 leaves it to torch.")
+    scratch: Path | None = setting(
+        None, "Folder for a worker's temporary files. Default: the system's."
+    )
+    encode_preset: str = setting("veryfast", "x264 preset: slower ones make smaller files.")
+    encode_crf: int = setting(17, "x264 quality: lower is better and larger.")
+    metrics_port: int = setting(
+        0, "Port on which a worker or courier shows Prometheus metrics; 0 is none."
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Reads the process environment (or the given one)."""
+        return read_environment(cls, os.environ if environ is None else environ)
+
+    @property
+    def folder(self) -> Path:
+        """The checkpoint's folder. Raises SettingsError when none is set or it is no checkpoint."""
+        if self.checkpoint is None:
+            raise SettingsError("KINORA_CHECKPOINT must name the folder of a checkpoint")
+        if not (self.checkpoint / "model_index.json").is_file():
+            raise SettingsError(
+                f"KINORA_CHECKPOINT is {self.checkpoint}, but there is no model_index.json in it"
+            )
+        return self.checkpoint
+
+    @property
+    def served_id(self) -> str:
+        """The model id that the checkpoint is served under; torch is not needed to know it."""
+        about = self.folder / "kinora.json"
+        if self.model_id or not about.is_file():
+            return self.model_id or self.folder.resolve().name
+        return str(json.loads(about.read_text()).get("model_id", self.folder.resolve().name))
+
+    @property
+    def name(self) -> str:
+        """The worker's name."""
+        return self.worker_name or f"{socket.gethostname()}-{os.getpid()}"

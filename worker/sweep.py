@@ -1,0 +1,68 @@
+"""The courier's round: jobs of lost workers, missing wake-ups, deleted and expired outputs."""
+
+import structlog
+
+from app.contract.blobs import Blobs
+from app.contract.job import input_prefix, output_prefix
+from app.contract.queue import Queue
+from app.contract.settings import Settings
+from app.contract.store import Store
+from worker.metrics import JOBS, REQUEUED
+
+#: A job whose message was sent just now is not yet missing one.
+ANNOUNCED_S = 5.0
+
+log = structlog.get_logger()
+
+
+def sweep(store: Store, queue: Queue, blobs: Blobs, settings: Settings) -> None:
+    """One round. Two couriers at once do no harm: every move is guarded, and spare messages too.
+
+    Raises what the database, Redis or the storage raise; the next round does what was left.
+    """
+    requeue_lost(store, settings.max_losses)
+    announce_missing(store, queue)
+    remove_deleted(store, blobs)
+    remove_expired(store, blobs)
+    store.models.forget()
+    JOBS.clear()
+    for (model, status), count in store.counts().items():
+        JOBS.labels(model, status.value).set(count)
+
+
+def requeue_lost(store: Store, max_losses: int) -> None:
+    """Brings back the jobs whose lease ran out; `announce_missing` sends their messages."""
+    lost = store.upkeep.lose_expired(max_losses)
+    for job_id in lost.requeued:
+        log.warning("job.requeued", job_id=job_id)
+        REQUEUED.inc()
+    for job_id in lost.failed | lost.cancelled:
+        log.warning("job.given_up", job_id=job_id)
+
+
+def announce_missing(store: Store, queue: Queue) -> None:
+    """Wakes workers as often as queued jobs outnumber the waiting messages of their model: Redis
+    may have been restarted empty, or a worker killed between taking a message and claiming.
+    """
+    for model, waiting in store.upkeep.waiting_by_model(ANNOUNCED_S).items():
+        missing = waiting - queue.depth(model)
+        if missing > 0:
+            log.info("queue.announced_again", model=model, messages=missing)
+            queue.wake(model, [""] * missing)
+
+
+def remove_deleted(store: Store, blobs: Blobs) -> None:
+    """Removes blobs and rows of deleted jobs that no worker has any more."""
+    for job_id in store.upkeep.deleted():
+        blobs.delete_prefix(output_prefix(job_id))
+        blobs.delete_prefix(input_prefix(job_id))
+        store.upkeep.purge(job_id)
+        log.info("job.removed", job_id=job_id)
+
+
+def remove_expired(store: Store, blobs: Blobs) -> None:
+    """Removes the outputs of jobs past their end; the rows stay."""
+    for job_id in store.upkeep.expired():
+        blobs.delete_prefix(output_prefix(job_id))
+        store.upkeep.forget_output(job_id)
+        log.info("job.expired", job_id=job_id)
