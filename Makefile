@@ -8,7 +8,7 @@ SHELL := /bin/bash
 python := .venv/bin/python
 recipe := pyproject.toml constraints.txt scripts/setup
 
-PROMPT ?= a red cube rolls to the right across a green floor
+PROMPT ?=
 ARGS ?=
 export PROMPT
 
@@ -19,7 +19,7 @@ setup: .venv/.embedded ## make .venv with all that demo, serve and the kinora co
 	@$(if $(filter setup,$(MAKECMDGOALS)),echo "setup: .venv is ready")
 
 demo: setup ## render one prompt (PROMPT="…") to demo.mp4, through the whole service
-	@.venv/bin/kinora demo "$$PROMPT" --output demo.mp4 $(ARGS)
+	@.venv/bin/kinora demo $${PROMPT:+"$$PROMPT"} $(ARGS)
 
 serve: setup ## run the whole service on this machine until Ctrl-C (ARGS="--port 8000")
 	@.venv/bin/kinora serve $(ARGS)

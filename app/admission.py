@@ -6,7 +6,7 @@ and never bent.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from app.api.schemas import VideoCreate
@@ -112,7 +112,7 @@ def _check_length(text: str, param: str, limit: int) -> None:
 
 
 @contextmanager
-def _refusals(code: str = "unsupported_value") -> Iterator[None]:
+def _refusals(code: str = "unsupported_value") -> Generator[None]:
     """What the capabilities refuse is the client's request to change."""
     try:
         yield

@@ -37,8 +37,8 @@ def check_exposure(host: str, keys: Keys) -> None:
     """Raises ExposedError before the service listens beyond loopback while no key exists."""
     if not is_loopback(host) and not keys.any_valid():
         raise ExposedError(
-            f"Listening on {host} would let anybody on the network use this service, since it has no"
-            " API key. Make one with `kinora keys create NAME`, or listen on 127.0.0.1."
+            f"Listening on {host} would let anybody on the network use this service, since it has"
+            " no API key. Make one with `kinora keys create NAME`, or listen on 127.0.0.1."
         )
 
 

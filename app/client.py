@@ -55,7 +55,9 @@ class Client:
         except (httpx.HTTPError, ValueError):
             return False
 
-    def create(self, fields: dict[str, Any], image: tuple[str, bytes] | None = None) -> dict[str, Any]:
+    def create(
+        self, fields: dict[str, Any], image: tuple[str, bytes] | None = None
+    ) -> dict[str, Any]:
         """Asks for a video; `image` is its first frame's file name and bytes."""
         if image is None:
             return self._call("POST", "/v1/videos", json=fields)

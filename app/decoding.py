@@ -1,8 +1,8 @@
 """Turn one untrusted image into a plain RGB PNG: bytes on stdin, PNG on stdout.
 
 Run as a program, never imported by the service. Pillow's decoders are C code fed by strangers, so
-they run here: bounded memory, bounded CPU time, no file written. The parent (`app/intake.py`) adds a
-wall clock. Exit status 2 means the image is at fault, and stderr then holds a sentence about it.
+they run here: bounded memory, bounded CPU time, no file written. The parent (`app/intake.py`) adds
+a wall clock. Exit status 2 means the image is at fault, and stderr then holds a sentence about it.
 """
 
 import io

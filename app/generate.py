@@ -56,7 +56,7 @@ def generate(
         video_id = video["id"]
         video = watch(client, video, console)
         if as_json:
-            print(json.dumps(video, ensure_ascii=False))
+            sys.stdout.write(json.dumps(video, ensure_ascii=False) + "\n")
         if video["status"] == "failed":
             error = video["error"]
             console.print(f"the video failed ({error['code']}): {error['message']}", style="red")
@@ -71,7 +71,9 @@ def generate(
         console.print("cancelled")
         return INTERRUPTED
     if target.path != "-":
-        size = f"{video['size']}, {video['frames']} frames at {video['fps']}/s, seed {video['seed']}"
+        size = (
+            f"{video['size']}, {video['frames']} frames at {video['fps']}/s, seed {video['seed']}"
+        )
         console.print(f"{target.path}: {size}", markup=False)
     return 0
 
@@ -100,3 +102,8 @@ def _cancel(client: Client, video_id: str) -> None:
         client.cancel(video_id)
     except ServerError:
         return  # it was finished already, or the server is gone: nothing is left to stop
+
+
+def read_image(path: Path) -> tuple[str, bytes]:
+    """A picture file's name and bytes, as the client sends them."""
+    return path.name, path.read_bytes()

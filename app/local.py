@@ -1,4 +1,4 @@
-"""A whole service started for one command, and stopped with it: `kinora serve` as a child process."""
+"""A whole service started for one command and stopped with it: `kinora serve` as a child."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.client import Client
+from app.contract.settings import Settings
 
 #: Loading a large checkpoint from a slow disk takes minutes.
 START_S = 900.0
@@ -32,7 +33,7 @@ def service(
     command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", str(port)]
     for folder in checkpoints:
         command += ["--checkpoint", folder]
-    with log.open("wb") as output:
+    with log.open("wb") as output:  # its own file: a pipe that nobody reads would fill up
         child = subprocess.Popen(
             command,
             stdout=output,
@@ -46,6 +47,22 @@ def service(
             yield client
     finally:
         _stop(child)
+
+
+@contextmanager
+def reach(server: str | None, key: str | None, settings: Settings) -> Generator[Client]:
+    """A client of `server`; when none is named, of the service that runs here or is started for it.
+
+    Raises StartError.
+    """
+    address = server or f"http://127.0.0.1:{settings.port}"
+    with Client.of(address, key) as client:
+        if server is not None or client.is_alive():
+            yield client
+            return
+    sys.stderr.write(f"no service at {address}: starting one for this call\n")
+    with service(settings.data) as client:
+        yield client
 
 
 def free_port() -> int:

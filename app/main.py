@@ -97,7 +97,7 @@ def main() -> int:
         logs.setup(settings.log_level, settings.log_format, process="api")
         run(settings)
     except (SettingsError, ExposedError, PortTakenError) as error:
-        print(f"kinora api: {error}", file=sys.stderr)
+        sys.stderr.write(f"kinora api: {error}\n")
         return 2
     return 0
 

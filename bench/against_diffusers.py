@@ -17,8 +17,8 @@ from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from model import Pipeline, Request
 from model.training import language
@@ -53,7 +53,7 @@ def write_random_checkpoint(folder: Path) -> None:
     # Through JSON, since diffusers takes lists where our records have tuples.
     vae, transformer = (json.loads(json.dumps(asdict(tiny))) for tiny in (TINY_VAE, TINY))
     diffusers.WanPipeline(
-        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder / "tokenizer"),
         text_encoder=language.new_text_encoder(TEXT_DIM),
         vae=diffusers.AutoencoderKLWan(**vae),
         scheduler=diffusers.UniPCMultistepScheduler(
@@ -77,7 +77,7 @@ def ours(pipeline: Pipeline, request: Request, noise: Tensor) -> Render:
 
 def theirs(folder: Path, request: Request, noise: Tensor, text_length: int) -> Render:
     """diffusers' way to the same clip."""
-    pipeline = diffusers.WanPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = diffusers.WanPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
 
     @torch.inference_mode()
@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
 
     width, height = (int(side) for side in asked.size.split("x"))
     with tempfile.TemporaryDirectory() as made:

@@ -35,7 +35,7 @@ def attend_by_parts(
     q, kt, v = (x.flatten(0, 1) for x in (q * scale, k.transpose(2, 3), v))
     rows = max(1, min(n, CACHED_SCORES // kt.shape[2]))
     heads = max(1, CACHED_SCORES // (rows * kt.shape[2]))
-    parts = []
+    parts: list[Tensor] = []
     for q_heads, kt_heads, v_heads in zip(*(x.split(heads) for x in (q, kt, v)), strict=True):
         tiles = [(x @ kt_heads).softmax(-1) @ v_heads for x in q_heads.split(rows, dim=1)]
         parts.append(torch.cat(tiles, dim=1))

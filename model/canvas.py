@@ -65,7 +65,7 @@ class Canvas:
     ) -> Iterator[Float[Tensor, "b c f H W"]]:
         """Chunks of frames, bicubic with antialiasing, as large as the canvas and padded."""
         for chunk in frames:
-            b, c, f, _, _ = chunk.shape
+            b, _, f, *_ = chunk.shape
             flat = chunk.transpose(1, 2).flatten(0, 1)
             size = (self.height, self.width)
             if flat.shape[-2:] != size:

@@ -33,7 +33,9 @@ class ImageEncoder(nn.Module):
         """Read `image_encoder/` and `image_processor/` of a checkpoint folder."""
         processor_folder = Path(folder) / "image_processor"
         try:
-            processor = CLIPImageProcessorPil.from_pretrained(processor_folder, local_files_only=True)
+            processor = CLIPImageProcessorPil.from_pretrained(
+                processor_folder, local_files_only=True
+            )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{processor_folder}: cannot load ({error})") from error
         encoder = load_encoder(CLIPVisionModel, Path(folder) / "image_encoder", dtype)

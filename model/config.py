@@ -15,7 +15,7 @@ from model.shards import CheckpointError, open_shards, read_json
 from model.transformer import TransformerConfig
 from model.vae import VAEConfig
 
-__all__ = ["CheckpointConfig", "Defaults", "Family", "Mode", "read_config"]
+__all__ = ["CheckpointConfig", "Defaults", "Family", "Mode", "read_config", "read_transformer"]
 
 #: What a clip may be conditioned on: text alone; a first frame; first and last frame; any clean
 #: latent frames (extending, blending).
@@ -25,8 +25,6 @@ Family = Literal[
 ]
 
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
-#: Channels that mark the given frames in image-to-video latents: one per frame of a latent frame.
-MASK_CHANNELS = 4
 #: Tokens of a prompt in every released Wan checkpoint.
 TEXT_LENGTH = 512
 
@@ -115,14 +113,14 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     boundary = index.get("boundary_ratio")
     if boundary is not None and not _has(index, "transformer_2"):
         raise CheckpointError(f"{index_path}: boundary_ratio needs a transformer_2, which is null")
-    transformer = _read_transformer(folder / "transformer")
     vae_path = folder / "vae" / "config.json"
     vae_json = read_json(vae_path)
     _require_class(vae_path, vae_json, ("AutoencoderKLWan",))
     vae = _build(VAEConfig, vae_json, vae_path)
     expand = bool(index.get("expand_timesteps", False))
-    _check_channels(folder / "transformer" / "config.json", transformer, vae, expand)
-    family = _family(transformer, two_experts=boundary is not None, expand=expand)
+    names = ("transformer",) if boundary is None else ("transformer", "transformer_2")
+    transformer, *experts = (_read_matching(folder / name, vae, expand=expand) for name in names)
+    family = _family(transformer, two_experts=bool(experts), expand=expand)
     schedule_path = folder / "scheduler" / "scheduler_config.json"
     try:
         schedule = ScheduleConfig.from_json(read_json(schedule_path))
@@ -134,7 +132,7 @@ def read_config(folder: str | Path) -> CheckpointConfig:
         family=family,
         modes=MODES[family],
         transformer=transformer,
-        transformer_2=None if boundary is None else _read_transformer(folder / "transformer_2"),
+        transformer_2=experts[0] if experts else None,
         boundary_ratio=boundary,
         expand_timesteps=expand,
         vae=vae,
@@ -147,26 +145,42 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     return _with_own_words(config, own) if own.exists() else config
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnWords:
+    """The keys of `kinora.json`; what it leaves out stays as it follows from the other files."""
+
+    model_id: str | None = None
+    modes: tuple[Mode, ...] | None = None
+    max_sequence_length: int | None = None
+    max_frames: int | None = None
+    #: Keys of Defaults, and `flow_shift`.
+    default: dict | None = None
+    train_grid: tuple[int, int] | None = None
+    refine: dict | None = None
+
+
 def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
-    own = read_json(path)
-    default = dict(own.get("default", {}))
-    shift = default.pop("flow_shift", config.schedule.shift)
-    defaults = _build(Defaults, {**_as_dict(config.defaults), **default}, path)
-    grid = own.get("train_grid")
+    own = _build(_OwnWords, read_json(path), path)
+    default = own.default or {}
+    shift = _build(
+        ScheduleConfig, {"shift": default.get("flow_shift", config.schedule.shift)}, path
+    )
+    defaults = _build(Defaults, _as_dict(config.defaults) | default, path)
     return replace(
         config,
-        model_id=str(own.get("model_id", config.model_id)),
-        modes=tuple(own.get("modes", config.modes)),
-        schedule=replace(config.schedule, shift=float(shift)),
-        text_length=int(own.get("max_sequence_length", config.text_length)),
-        max_frames=int(own.get("max_frames", max(config.max_frames, defaults.frames))),
+        model_id=own.model_id or config.model_id,
+        modes=own.modes or config.modes,
+        schedule=replace(config.schedule, shift=shift.shift),
+        text_length=own.max_sequence_length or config.text_length,
+        max_frames=own.max_frames or max(config.max_frames, defaults.frames),
         defaults=defaults,
-        train_grid=None if grid is None else (int(grid[0]), int(grid[1])),
-        refine=own.get("refine") or {},
+        train_grid=own.train_grid,
+        refine=own.refine or {},
     )
 
 
-def _read_transformer(folder: Path) -> TransformerConfig:
+def read_transformer(folder: Path) -> TransformerConfig:
+    """The config of one component folder, without what its weights do not have."""
     path = folder / "config.json"
     described = read_json(path)
     _require_class(path, described, ("WanTransformer3DModel",))
@@ -178,23 +192,24 @@ def _read_transformer(folder: Path) -> TransformerConfig:
     return _build(TransformerConfig, described, path)
 
 
-def _check_channels(
-    path: Path, transformer: TransformerConfig, vae: VAEConfig, expand: bool
-) -> None:
-    z = vae.z_dim
-    if transformer.out_channels != z:
+def _read_matching(folder: Path, vae: VAEConfig, *, expand: bool) -> TransformerConfig:
+    """A transformer's config, after a check that its channels and the VAE's agree."""
+    config, path, z = read_transformer(folder), folder / "config.json", vae.z_dim
+    if config.out_channels != z:
         raise CheckpointError(
-            f"{path}: out_channels is {transformer.out_channels}; the VAE's latents have {z}"
+            f"{path}: out_channels is {config.out_channels}; the VAE's latents have {z}"
         )
-    by_channels = 2 * z + MASK_CHANNELS
-    allowed = (z,) if expand else (z, by_channels)
-    if transformer.in_channels not in allowed:
+    # Noise, a mask with a channel for each frame of a latent frame, and the given frames' latents.
+    with_mask = 2 * z + vae.scale_factor_temporal
+    allowed = (z,) if expand else (z, with_mask)
+    if config.in_channels not in allowed:
         raise CheckpointError(
-            f"{path}: in_channels is {transformer.in_channels}; with {z} latent channels it must "
+            f"{path}: in_channels is {config.in_channels}; with {z} latent channels it must "
             f"be {' or '.join(map(str, allowed))}"
         )
-    if transformer.image_dim is not None and transformer.in_channels != by_channels:
-        raise CheckpointError(f"{path}: an image branch needs in_channels {by_channels}")
+    if config.image_dim is not None and config.in_channels != with_mask:
+        raise CheckpointError(f"{path}: an image branch needs in_channels {with_mask}")
+    return config
 
 
 def _family(transformer: TransformerConfig, *, two_experts: bool, expand: bool) -> Family:
@@ -241,15 +256,17 @@ def _build(record: type[Record], described: Mapping[str, Any], path: Path) -> Re
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    options = get_args(hint)
     if isinstance(hint, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
+        return any(_fits(value, option) for option in options)
+    if get_origin(hint) is Literal:
+        return value in options
     if get_origin(hint) is tuple:
-        element = get_args(hint)[0]
-        fixed = None if Ellipsis in get_args(hint) else len(get_args(hint))
+        any_length = options[-1] is Ellipsis
         return (
             isinstance(value, tuple)
-            and fixed in (None, len(value))
-            and all(_fits(v, element) for v in value)
+            and (any_length or len(value) == len(options))
+            and all(_fits(element, options[0]) for element in value)
         )
     if hint in (int, float) and isinstance(value, bool):
         return False

@@ -1,7 +1,7 @@
 """The denoise loop: from noise to latents, one visible step after another."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -35,7 +35,7 @@ class DenoiseState:
 
     step: int
     latents: Float[Tensor, "1 c t h w"]
-    solver: solvers.SolverState = solvers.SolverState()
+    solver: solvers.SolverState = field(default_factory=solvers.SolverState)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as a flat dict, for a file; `from_tensors` reads it."""

@@ -19,7 +19,7 @@ from model.canvas import Canvas, to_uint8
 from model.checkpoint import load_transformer, load_vae
 from model.clip import ImageEncoder
 from model.config import CheckpointConfig, read_config
-from model.request import Capabilities, Request, resolve
+from model.request import Capabilities, Request, Resolved, resolve
 from model.sampling import Prompt, Sampler, planned, tile_spans
 from model.shapes import latent_frames
 from model.shards import CheckpointError
@@ -102,51 +102,40 @@ class Pipeline:
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         """Check `request` (ValueError "<field>: …") and yield its frames in chunks, in order.
 
-        `noise` stands in for what the seed would draw: floats in the shape of the latents (where the
-        size asked for is refined from a small clip, that clip's latents). `on_step` is told of each
-        piece of work done, in the thread that takes the frames; what it raises stops the work.
+        `noise` stands in for what the seed would draw: floats in the shape of the latents (of the
+        small clip, where the size asked for is refined from one). `on_step` is told of each piece
+        of work done, in the thread that takes the frames; what it raises stops the work.
         """
-        request = resolve(request, self.capabilities)
-        assert request.width and request.height  # resolved
-        canvas = Canvas.of(request.width, request.height, self.capabilities.grid)
-        small = self._small(canvas)
-        shape = self._latent_shape(request, small or canvas)
-        generator = torch.Generator().manual_seed(request.seed)
+        resolved = resolve(request, self.capabilities)
+        canvas = Canvas.of(resolved.width, resolved.height, self.capabilities.grid)
+        generator = torch.Generator().manual_seed(resolved.seed)
+        shape = self._latent_shape(resolved.frames, self._small(canvas) or canvas)
         if noise is None:
             # Drawn on the CPU in float32, so that a seed means the same noise on every device.
             noise = torch.randn(shape, generator=generator)
         elif tuple(noise.shape) != shape or not noise.is_floating_point():
             raise ValueError(f"noise: must be floats of shape {shape}, not {tuple(noise.shape)}")
-        return self._frames(request, canvas, noise, generator, on_step or (lambda progress: None))
+        return self._frames(resolved, canvas, noise, generator, on_step or _unheard)
 
     @torch.inference_mode()
     def _frames(
         self,
-        request: Request,
+        request: Resolved,
         canvas: Canvas,
         noise: Tensor,
         generator: torch.Generator,
         report: Callable[[Progress], None],
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
-        small, shape = self._small(canvas), self._latent_shape(request, canvas)
         count = _Count("text", 1, report)
         prompt = self._encode_prompt(request)
         count.done()
 
-        work = planned(request, self.config).steps
+        shape = self._latent_shape(request.frames, canvas)
+        small = self._small(canvas)
+        count = _Count("denoise", self._work(request, small, shape), report)
+        sampler = Sampler(self.config, self._transformers, self._vae, request, prompt, count.done)
+        latents = sampler.sample(small or canvas, noise.to(self._device, torch.float32))
         if small is not None and self._refine is not None:
-            # Enlarging decodes and encodes each latent frame; refining takes every tile each step.
-            rows, columns = tile_spans(self._refine, self.config, shape)
-            work += shape[2] + self._refine.steps * len(rows) * len(columns)
-        count = _Count("denoise", work, report)
-        sampler = Sampler(
-            self.config, self._transformers, self._vae, request, prompt, count.done
-        )
-        noise = noise.to(self._device, torch.float32)
-        if small is None or self._refine is None:
-            latents = sampler.sample(canvas, noise)
-        else:
-            latents = sampler.sample(small, noise)
             enlarged = canvas.resize(self._decode(latents, small, count))
             latents = conditioning.encode(self._vae, enlarged)
             fresh = torch.randn(shape, generator=generator).to(self._device)
@@ -156,8 +145,8 @@ class Pipeline:
         for frames in self._decode(latents, canvas, count):
             yield to_uint8(frames).cpu()
 
-    def _encode_prompt(self, request: Request) -> Prompt:
-        guided = max(request.guidance or 0, request.guidance_2 or 0) > 1
+    def _encode_prompt(self, request: Resolved) -> Prompt:
+        guided = max(request.guidance, request.guidance_2) > 1
         prompts = [request.prompt, request.negative_prompt] if guided else [request.prompt]
         images = [image for image in (request.image, request.last_image) if image is not None]
         seen = None if self._clip is None else self._clip.encode(images)
@@ -174,23 +163,27 @@ class Pipeline:
             yield canvas.crop(frames)
 
     def _small(self, canvas: Canvas) -> Canvas | None:
-        """The canvas of the clip that one of this size is refined from; None: made as it is."""
-        if self._refine is None or canvas.width * canvas.height <= self._refine.base_pixels:
+        """The canvas of the clip that this one is refined from, or None if it is made directly."""
+        refine = self._refine
+        if refine is None or canvas.width * canvas.height <= refine.base_pixels:
             return None
         grid = self.capabilities.grid
-        size = base_size(canvas.width, canvas.height, grid, self._refine.base_pixels)
-        return Canvas.of(*size, grid)
+        return Canvas.of(*base_size(canvas.width, canvas.height, grid, refine.base_pixels), grid)
 
-    def _latent_shape(self, request: Request, canvas: Canvas) -> tuple[int, ...]:
-        assert request.frames  # resolved
-        space = self.config.vae.scale_factor_spatial
-        return (
-            1,
-            self.config.vae.z_dim,
-            latent_frames(request.frames, self.config.vae.scale_factor_temporal),
-            canvas.full_height // space,
-            canvas.full_width // space,
-        )
+    def _work(self, request: Resolved, small: Canvas | None, shape: tuple[int, ...]) -> int:
+        """Pieces of work in making latents of `shape`."""
+        steps = planned(request, self.config).steps
+        if small is None or self._refine is None:
+            return steps
+        # Enlarging passes each latent frame through the VAE; refining takes each tile each step.
+        rows, columns = tile_spans(self._refine, self.config, shape)
+        return steps + shape[2] + self._refine.steps * len(rows) * len(columns)
+
+    def _latent_shape(self, frames: int, canvas: Canvas) -> tuple[int, ...]:
+        vae = self.config.vae
+        t = latent_frames(frames, vae.scale_factor_temporal)
+        space = vae.scale_factor_spatial
+        return (1, vae.z_dim, t, canvas.full_height // space, canvas.full_width // space)
 
 
 @dataclass(slots=True)
@@ -205,6 +198,10 @@ class _Count:
     def done(self) -> None:
         self.step += 1
         self.report(Progress(self.stage, self.step, self.steps))
+
+
+def _unheard(_progress: Progress) -> None:
+    """Nobody wants to know."""
 
 
 def _capabilities(config: CheckpointConfig) -> Capabilities:
@@ -231,10 +228,9 @@ def _capabilities(config: CheckpointConfig) -> Capabilities:
 
 def _refine(config: CheckpointConfig) -> Refine | None:
     """The section "refine" of `kinora.json`, or None where it is missing or has no steps."""
-    section = dict(config.refine)
-    if not section.get("steps"):
+    if not config.refine.get("steps"):
         return None
     try:
-        return Refine(**{**section, "tile": tuple(section["tile"])})
+        return Refine.from_json(config.refine)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{config.folder / 'kinora.json'}: refine: {error}") from error

@@ -1,7 +1,6 @@
 """What may be asked of a checkpoint: the request, the checkpoint's abilities, and the check."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -9,9 +8,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["Capabilities", "Request", "resolve"]
+__all__ = ["Capabilities", "Request", "Resolved", "resolve"]
 
 MAX_SEED = 2**63 - 1
+#: Pixels; less is no picture, whatever the grid.
 MIN_SIDE = 16
 _MAX_STEPS = 1000
 _DEFAULT_STRENGTH = 0.8
@@ -44,6 +44,30 @@ class Request:
     flow_shift: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Resolved:
+    """A `Request` that the checkpoint can make, every default filled in.
+
+    `guidance_2` is `guidance` where there is no second expert; `strength` is None without a video.
+    """
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    frames: int
+    steps: int
+    guidance: float
+    guidance_2: float
+    seed: int
+    image: Image.Image | None
+    last_image: Image.Image | None
+    video: UInt8[Tensor, "f h w 3"] | None
+    strength: float | None
+    fps: float
+    flow_shift: float
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a loaded checkpoint can do, and what it does unless told otherwise.
@@ -72,46 +96,34 @@ class Capabilities:
         return "image" in self.modes or "first_last" in self.modes
 
 
-def resolve(request: Request, able: Capabilities) -> Request:
+def resolve(request: Request, able: Capabilities) -> Resolved:
     """`request` with every default filled in; ValueError "<field>: …" if it cannot be made."""
     _check_text("prompt", request.prompt)
     _check_text("negative_prompt", request.negative_prompt)
     if request.video is not None:
         request = _shaped_like_video(request, request.video)
-    filled = replace(
-        request,
-        width=_or(request.width, able.width),
-        height=_or(request.height, able.height),
-        frames=_or(request.frames, able.frames),
-        steps=_or(request.steps, able.steps),
-        guidance=_or(request.guidance, able.guidance),
-        guidance_2=_second_guidance(request, able),
-        fps=_or(request.fps, able.fps),
-        flow_shift=_or(request.flow_shift, able.flow_shift),
-    )
+    given = {f.name: getattr(request, f.name) for f in fields(request)}
+    names = ("width", "height", "frames", "steps", "guidance", "fps", "flow_shift")
+    given |= {name: getattr(able, name) for name in names if given[name] is None}
+    given["guidance_2"] = _second_guidance(request, able)
+    filled = Resolved(**given)
     _check_size(filled, able)
     _check_integer("steps", filled.steps, 1, _MAX_STEPS)
     _check_integer("seed", filled.seed, 0, MAX_SEED)
-    _check_number("guidance", filled.guidance, 0, 100)
-    if filled.guidance_2 is not None:
-        _check_number("guidance_2", filled.guidance_2, 0, 100)
-    _check_number("fps", filled.fps, 0, 240, above=True)
-    _check_number("flow_shift", filled.flow_shift, 0, 100, above=True)
+    _check_number("guidance", filled.guidance, at_least=0)
+    _check_number("guidance_2", filled.guidance_2, at_least=0)
+    _check_number("fps", filled.fps, above=0)
+    _check_number("flow_shift", filled.flow_shift, above=0)
     _check_mode(filled, able)
     return filled
 
 
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _second_guidance(request: Request, able: Capabilities) -> float | None:
+def _second_guidance(request: Request, able: Capabilities) -> Any:
     """As diffusers: a guidance given alone holds for both experts."""
-    if able.guidance_2 is None:
-        if request.guidance_2 is not None:
-            raise ValueError("guidance_2: this checkpoint has one transformer, use guidance")
-        return None
-    return _or(request.guidance_2, _or(request.guidance, able.guidance_2))
+    if able.guidance_2 is None and request.guidance_2 is not None:
+        raise ValueError("guidance_2: this checkpoint has one transformer, use guidance")
+    choices = (request.guidance_2, request.guidance, able.guidance_2, able.guidance)
+    return next(choice for choice in choices if choice is not None)
 
 
 def _shaped_like_video(request: Request, video: Any) -> Request:
@@ -129,29 +141,28 @@ def _shaped_like_video(request: Request, video: Any) -> Request:
     ):
         if asked is not None and asked != has:
             raise ValueError(f"video: has {name} {has}, but the request asks for {asked}")
-    strength = _or(request.strength, _DEFAULT_STRENGTH)
+    strength = _DEFAULT_STRENGTH if request.strength is None else request.strength
     return replace(request, frames=frames, height=height, width=width, strength=strength)
 
 
-def _check_size(request: Request, able: Capabilities) -> None:
-    for name, side in (("width", request.width), ("height", request.height)):
-        _check_integer(name, side, MIN_SIDE, able.max_pixels // MIN_SIDE)
-    assert request.width and request.height  # both checked to be positive integers
+def _check_size(request: Resolved, able: Capabilities) -> None:
+    _check_integer("width", request.width, MIN_SIDE, able.max_pixels // MIN_SIDE)
+    _check_integer("height", request.height, MIN_SIDE, able.max_pixels // MIN_SIDE)
     if request.width * request.height > able.max_pixels:
         raise ValueError(
             f"width: {request.width}x{request.height} is more than the {able.max_pixels} pixels "
             f"that {able.model_id} makes"
         )
     _check_integer("frames", request.frames, 1, able.max_frames)
-    assert request.frames
-    if (request.frames - 1) % able.frame_factor:
-        below = (request.frames - 1) // able.frame_factor * able.frame_factor + 1
+    rest = (request.frames - 1) % able.frame_factor
+    if rest:
         raise ValueError(
-            f"frames: must be {able.frame_factor}k + 1, such as {below}, not {request.frames}"
+            f"frames: must be {able.frame_factor}k + 1, such as {request.frames - rest}, "
+            f"not {request.frames}"
         )
 
 
-def _check_mode(request: Request, able: Capabilities) -> None:
+def _check_mode(request: Resolved, able: Capabilities) -> None:
     for name in ("image", "last_image"):
         value = getattr(request, name)
         if value is not None and not isinstance(value, Image.Image):
@@ -159,7 +170,7 @@ def _check_mode(request: Request, able: Capabilities) -> None:
     if request.strength is not None:
         if request.video is None:
             raise ValueError("strength: says how far a video is changed, but no video is given")
-        _check_number("strength", request.strength, 0, 1, above=True)
+        _check_number("strength", request.strength, above=0, at_most=1)
     if request.last_image is not None and request.image is None:
         raise ValueError("last_image: needs image, the first frame, beside it")
     if request.video is not None:
@@ -181,24 +192,30 @@ def _check_mode(request: Request, able: Capabilities) -> None:
 
 
 def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{name}: must be text, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name}: is not valid Unicode ({error.reason})") from error
+    if not isinstance(value, str) or any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{name}: must be text in valid Unicode, not {value!r:.80}")
 
 
 def _check_integer(name: str, value: Any, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name}: must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name}: must be from {low} to {high}, not {value}")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name}: must be a whole number from {low} to {high}, not {value!r:.80}")
 
 
-def _check_number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{name}: must be a number, not {value!r}")
-    if not math.isfinite(value) or not low <= value <= high or (above and value == low):
-        lower = f"above {low}" if above else f"at least {low}"
-        raise ValueError(f"{name}: must be {lower} and at most {high}, not {value}")
+def _check_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float = 100,
+) -> None:
+    fits = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (at_least is None or value >= at_least)
+        and (above is None or value > above)
+        and value <= at_most
+    )
+    if not fits:
+        low = f"above {above}" if at_least is None else f"from {at_least}"
+        raise ValueError(f"{name}: must be a number {low} to {at_most}, not {value!r:.80}")

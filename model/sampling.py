@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from model.conditioning import Conditioning
 from model.config import CheckpointConfig
 from model.denoise import DenoiseState, Experts, Velocity, denoise
 from model.guidance import guide
-from model.request import Request
+from model.request import Resolved
 from model.schedule import Schedule, ScheduleConfig, schedule, schedule_from, tail
 from model.transformer import Transformer
 from model.upscale import Refine, Tiled, spans
@@ -44,7 +43,7 @@ class Sampler:
     config: CheckpointConfig
     transformers: tuple[Transformer, ...]
     vae: VAE
-    request: Request
+    request: Resolved
     prompt: Prompt
     tick: Callable[[], None]
 
@@ -58,21 +57,20 @@ class Sampler:
         if request.video is not None:
             chunks = map(from_uint8, _in_chunks(request.video.to(noise.device)))
             latents = _noised(conditioning.encode(self.vae, canvas.resize(chunks)), noise, plan)
-        scales = (request.guidance or 0.0, request.guidance_2 or 0.0)
+        scales = (request.guidance, request.guidance_2)
         fields = self._fields(tuple(noise.shape), scales)
         return self._denoise(canvas, plan, fields, latents, self.tick)
 
     def refine(
         self, canvas: Canvas, how: Refine, latents: Tensor, noise: Tensor
     ) -> Float[Tensor, "1 z t h w"]:
-        """`latents` of an enlarged clip as large as `canvas`, noised a little and denoised in tiles."""
+        """`latents` of an enlarged clip, noised a little and denoised in tiles."""
         plan = schedule_from(schedule_config(self.request, self.config), how.strength, how.steps)
         rows, columns = tile_spans(how, self.config, tuple(latents.shape))
         tile = (*latents.shape[:3], _length(rows[0]), _length(columns[0]))
-        fields = [
-            Tiled(field, rows, columns, self.tick) for field in self._fields(tile, (1.0, 1.0))
-        ]
-        return self._denoise(canvas, plan, fields, _noised(latents, noise, plan), lambda: None)
+        fields = self._fields(tile, (1.0, 1.0))
+        fields = [Tiled(field, rows, columns, self.tick) for field in fields]
+        return self._denoise(canvas, plan, fields, _noised(latents, noise, plan))
 
     def _denoise(
         self,
@@ -80,14 +78,15 @@ class Sampler:
         plan: Schedule,
         fields: list[Velocity],
         latents: Tensor,
-        tick: Callable[[], None],
+        tick: Callable[[], None] | None = None,
     ) -> Tensor:
         given = self._given(canvas, tuple(latents.shape))
         boundary = (self.config.boundary_ratio or 0.0) * self.config.schedule.train_steps
         experts = Experts(fields[0], *fields[1:], boundary=boundary)
         for state in denoise(plan, experts, given, DenoiseState(0, latents)):
             latents = state.latents
-            tick()
+            if tick is not None:
+                tick()
         return latents
 
     def _given(self, canvas: Canvas, shape: tuple[int, ...]) -> Conditioning:
@@ -117,14 +116,13 @@ class Sampler:
         ]
 
 
-def schedule_config(request: Request, config: CheckpointConfig) -> ScheduleConfig:
+def schedule_config(request: Resolved, config: CheckpointConfig) -> ScheduleConfig:
     """The checkpoint's, with the shift asked for."""
-    return replace(config.schedule, shift=float(request.flow_shift or config.schedule.shift))
+    return replace(config.schedule, shift=float(request.flow_shift))
 
 
-def planned(request: Request, config: CheckpointConfig) -> Schedule:
+def planned(request: Resolved, config: CheckpointConfig) -> Schedule:
     """The noise levels of a resolved request; an edit takes the last part only."""
-    assert request.steps is not None
     full = schedule(schedule_config(request, config), request.steps)
     return full if request.strength is None else tail(full, request.strength)
 

@@ -72,7 +72,7 @@ class ScheduleConfig:
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> "ScheduleConfig":
-        """Read a `scheduler_config.json`; raise ValueError for a rule that is not sampled here."""
+        """Read a `scheduler_config.json`; ValueError "<key>: …" for a rule not written here."""
         name = config.get("_class_name")
         if name not in _REQUIRED:
             raise ValueError(f"_class_name: {name!r} is not one of {sorted(_REQUIRED)}")
@@ -91,7 +91,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Noise levels `sigmas` (n + 1 of them, the last is 0) and the `timesteps` the model is told."""
+    """Noise levels (n + 1 of them, the last is 0) and the `timesteps` the model is told."""
 
     solver: Solver
     sigmas: Float[Tensor, " n+1"]

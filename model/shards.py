@@ -21,7 +21,7 @@ DTYPES = ("F64", "F32", "F16", "BF16")
 
 
 class CheckpointError(Exception):
-    """A checkpoint folder that cannot be used; says which file, which key and what would be right."""
+    """A checkpoint that cannot be used; says which file, which key and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,14 @@ def open_shards(folder: Path) -> dict[str, Entry]:
             raise CheckpointError(f"{folder / name}: missing; {index.name} lists it as a shard")
         for key, entry in _header(folder / name).items():
             if weight_map.get(key) != name:
-                raise CheckpointError(f"{folder / name}: holds {key!r}, {index.name} does not say so")
+                raise CheckpointError(
+                    f"{folder / name}: holds {key!r}, {index.name} does not say so"
+                )
             entries[key] = entry
     for key in weight_map.keys() - entries.keys():
-        raise CheckpointError(f"{folder / weight_map[key]}: lacks {key!r}, which {index.name} lists")
+        raise CheckpointError(
+            f"{folder / weight_map[key]}: lacks {key!r}, which {index.name} lists"
+        )
     return entries
 
 

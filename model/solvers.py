@@ -9,7 +9,6 @@ go on elsewhere. Samples and velocities are float32.
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -70,7 +69,7 @@ def unipc(
     orders follow from the place in the schedule: one at both ends, two between.
     """
     data = x - schedule.sigmas[i].item() * v
-    sigmas = schedule.sigmas.tolist()
+    sigmas: list[float] = schedule.sigmas.tolist()
     if i > 0:
         x = _correct(sigmas, i, data, state, order=_order(schedule, i - 1))
     moved = _predict(sigmas, i, x, data, state, order=_order(schedule, i))
@@ -97,7 +96,9 @@ def _predict(
     return moved
 
 
-def _correct(sigmas: list[float], i: int, data: Tensor, state: SolverState, *, order: int) -> Tensor:
+def _correct(
+    sigmas: list[float], i: int, data: Tensor, state: SolverState, *, order: int
+) -> Tensor:
     """UniC: the last step again, from its start, now that the prediction at its end is known."""
     start, last = _required(state.sample), _required(state.data)
     h, ratio, growth = _interval(sigmas, i - 1)

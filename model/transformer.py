@@ -50,6 +50,14 @@ class TransformerConfig:
     pos_embed_seq_len: int | None = None
 
     def __post_init__(self) -> None:
+        counts = {
+            name: getattr(self, name)
+            for name in ("num_attention_heads", "in_channels", "out_channels", "text_dim",
+                         "freq_dim", "ffn_dim", "num_layers")
+        }  # fmt: skip
+        for name, count in (*counts.items(), *(("patch_size", side) for side in self.patch_size)):
+            if count < 1:
+                raise ValueError(f"{name}: must be at least 1, not {count}")
         if self.attention_head_dim % 2:
             raise ValueError(f"attention_head_dim: must be even, not {self.attention_head_dim}")
         if min(axis_widths(self.attention_head_dim)) < 2:
@@ -190,7 +198,7 @@ class Block(nn.Module):
         self.attn1 = Attention(d, heads, eps)
         self.attn2 = Attention(d, heads, eps, config.added_kv_proj_dim)
         self.norm2 = nn.LayerNorm(d, eps) if config.cross_attn_norm else None
-        self.ffn = FeedForward(d, config.ffn_dim, d, gelu="tanh")
+        self.ffn = FeedForward(d, config.ffn_dim, d, tanh=True)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
 
     def forward(
@@ -204,13 +212,10 @@ class Block(nn.Module):
         rows = self.scale_shift_table + modulation.float()
         shift1, scale1, gate1, shift2, scale2, gate2 = rows.chunk(6, dim=-2)  # b g 1 d
 
-        def over_clip(attention, tokens: Tensor, *context) -> Tensor:
-            return attention(tokens.flatten(1, 2), *context).view_as(tokens)
-
-        y = modulate(x, shift1, scale1, self.eps)
-        x = add_gated(x, over_clip(self.attn1.to_self, y, table), gate1)
+        y = modulate(x, shift1, scale1, self.eps).flatten(1, 2)  # b n d
+        x = add_gated(x, self.attn1.to_self(y, table).view_as(x), gate1)
         y = x if self.norm2 is None else layer_norm(self.norm2, x)
-        x = x + over_clip(self.attn2.to_context, y, text, image)
+        x = x + self.attn2.to_context(y.flatten(1, 2), text, image).view_as(x)
         y = modulate(x, shift2, scale2, self.eps)
         return add_gated(x, self.ffn(y), gate2)
 
@@ -240,20 +245,31 @@ def add_gated(
 
 
 class FeedForward(nn.Module):
-    def __init__(self, d_in: int, d_hidden: int, d_out: int, gelu: str) -> None:
+    def __init__(self, d_in: int, d_hidden: int, d_out: int, *, tanh: bool) -> None:
         super().__init__()
-        self.gelu = gelu
-        hidden = nn.ModuleDict({"proj": nn.Linear(d_in, d_hidden)})
-        # The keys are the indices 0 and 2 of diffusers' list; 1 is a dropout without parameters.
-        self.net = nn.ModuleDict({"0": hidden, "2": nn.Linear(d_hidden, d_out)})
+        # Identity stands where diffusers has a dropout, so that the keys are the same.
+        self.net = nn.Sequential(
+            Gelu(d_in, d_hidden, tanh=tanh), nn.Identity(), nn.Linear(d_hidden, d_out)
+        )
 
     def forward(self, x: Float[Tensor, "*axes d_in"]) -> Float[Tensor, "*axes d_out"]:
-        hidden = self.net["0"]["proj"](x)
-        # The tanh form takes PyTorch's CPU six times as long in bfloat16, and the two forms are
-        # closer (5e-4) than that dtype's rounding.
-        rounded = hidden.device.type == "cpu" and hidden.dtype == torch.bfloat16
-        hidden = F.gelu(hidden, approximate="none" if rounded else self.gelu)
-        return self.net["2"](hidden)
+        return self.net(x)
+
+
+class Gelu(nn.Module):
+    """A linear layer and GELU (Hendrycks & Gimpel, 2016), exact or by their tanh formula."""
+
+    def __init__(self, d_in: int, d_out: int, *, tanh: bool) -> None:
+        super().__init__()
+        self.tanh = tanh
+        self.proj = nn.Linear(d_in, d_out)
+
+    def forward(self, x: Float[Tensor, "*axes d_in"]) -> Float[Tensor, "*axes d_out"]:
+        y = self.proj(x)
+        # In bfloat16 PyTorch's CPU takes six times as long for tanh, and the two forms are nearer
+        # to each other (5e-4) than rounding can tell.
+        exact = not self.tanh or (y.device.type == "cpu" and y.dtype == torch.bfloat16)
+        return F.gelu(y, approximate="none" if exact else "tanh")
 
 
 class TwoLayers(nn.Module):
@@ -279,7 +295,7 @@ class ImageEmbedder(nn.Module):
     def __init__(self, d_image: int, d: int, positions: int | None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(d_image)
-        self.ff = FeedForward(d_image, d_image, d, gelu="none")
+        self.ff = FeedForward(d_image, d_image, d, tanh=False)
         self.norm2 = nn.LayerNorm(d)
         self.pos_embed = None
         if positions is not None:

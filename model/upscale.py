@@ -1,16 +1,17 @@
 """Clips far larger than a checkpoint was trained for: made small, enlarged, refined in tiles.
 
-The small clip settles what happens where. Enlarged as pixels (enlarging latents loses more), encoded
-again and noised to a moderate level (SDEdit, Meng et al. 2022, arXiv:2108.01073), it is denoised at
-its full size; the transformer sees overlapping tiles as large as it was trained on, and their
-velocities are averaged at every step, so that no seam survives (MultiDiffusion, Bar-Tal et al. 2023,
-arXiv:2302.08113, eq. 5).
+The small clip settles what happens where. Enlarged as pixels (enlarging latents loses more),
+encoded again and noised to a moderate level (SDEdit, Meng et al. 2022, arXiv:2108.01073), it is
+denoised at its full size; the transformer sees overlapping tiles as large as it was trained on, and
+their velocities are averaged at every step, so that no seam survives (MultiDiffusion, Bar-Tal et
+al. 2023, arXiv:2302.08113, eq. 5).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -42,11 +43,23 @@ class Refine:
         if not 0 <= self.overlap < min(self.tile):
             raise ValueError(f"overlap: must be less than the tile {self.tile}, not {self.overlap}")
 
+    @classmethod
+    def from_json(cls, section: Mapping[str, Any]) -> "Refine":
+        """Read the section; KeyError, TypeError or ValueError for what is missing or wrong."""
+        height, width = section["tile"]
+        return cls(
+            base_pixels=int(section["base_pixels"]),
+            strength=float(section["strength"]),
+            steps=int(section["steps"]),
+            tile=(int(height), int(width)),
+            overlap=int(section["overlap"]),
+        )
+
 
 def base_size(width: int, height: int, grid: int, pixels: int) -> tuple[int, int]:
     """About `pixels` pixels in the aspect ratio of width x height, the longer side on the grid.
 
-    The shorter side is left off the grid (it is padded like any other) so that nothing is stretched.
+    The shorter side may lie off the grid (it is padded like any other): nothing is stretched.
     """
     long, short = max(width, height), min(width, height)
     on_grid = max(round(math.sqrt(pixels * long / short) / grid), 1) * grid

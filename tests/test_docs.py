@@ -41,13 +41,22 @@ def test_the_table_of_settings_is_what_the_code_says() -> None:
     assert expected == rows(README, "## Settings")
 
 
-def test_every_setting_that_is_mentioned_anywhere_exists() -> None:
-    known = documentation(Settings).keys() | documentation(WorkerSettings).keys()
+def variables_named_in_code() -> set[str]:
+    """The settings, and the variables that the command line itself reads."""
+    options = re.findall(r'"(KINORA_[A-Z0-9_]+)"', (ROOT / "app/cli.py").read_text())
+    return {*options, *documentation(Settings), *documentation(WorkerSettings)}
+
+
+def test_every_variable_of_the_code_is_in_the_readme() -> None:
+    assert variables_named_in_code() - set(re.findall(r"`(KINORA_[A-Z0-9_]+)", README)) == set()
+
+
+def test_every_variable_that_is_mentioned_anywhere_exists() -> None:
     files = [*PAGES, ROOT / "compose.yaml", ROOT / "Makefile", *(ROOT / "docker").glob("*")]
 
     mentioned = {m for f in files for m in re.findall(r"\bKINORA_[A-Z0-9_]+", f.read_text())}
 
-    assert mentioned - known - {"KINORA_TAG"} == set()  # the tag is compose.yaml's own
+    assert mentioned - variables_named_in_code() == {"KINORA_TAG"}  # compose.yaml's own
 
 
 def test_the_table_of_targets_is_what_make_help_prints() -> None:

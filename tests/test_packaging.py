@@ -1,6 +1,7 @@
 """What `pip install` gives: exact versions, and a wheel with all that the code reads."""
 
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -65,3 +66,52 @@ def test_the_wheel_holds_the_page_and_the_migrations_and_no_tests(tmp_path: Path
     }
     assert data - names == set()
     assert [name for name in names if name.startswith(("tests/", "bench/", "docs/"))] == []
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    """A small program of that name."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def setup(tmp_path: Path, **environment: str) -> str:
+    """What scripts/setup says when it refuses to make an environment in an empty copy."""
+    (tmp_path / "copy/scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/setup", tmp_path / "copy/scripts")
+    done = subprocess.run(
+        [tmp_path / "copy/scripts/setup", "embedded"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert not (tmp_path / "copy/.venv").exists()
+    return done.stderr
+
+
+def test_setup_says_that_python_is_too_old(tmp_path: Path) -> None:
+    old = program(tmp_path / "bin", "old", '[ "$1" = --version ] && echo Python 3.9.2 || exit 1')
+
+    said = setup(tmp_path, PYTHON=str(old))
+
+    assert "needs Python 3.11 or newer" in said
+    assert "Python 3.9.2" in said
+
+
+def test_setup_says_that_venv_is_missing(tmp_path: Path) -> None:
+    script = f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"'
+    bare = program(tmp_path / "bin", "bare", script)
+
+    assert "apt-get install python3-venv" in setup(tmp_path, PYTHON=str(bare))
+
+
+def test_setup_says_that_the_disk_is_too_full(tmp_path: Path) -> None:
+    program(tmp_path / "bin", "df", "echo Filesystem; echo disk 1000 488 512 49% /")
+
+    said = setup(tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", PYTHON=sys.executable)
+
+    assert "512 MB free" in said

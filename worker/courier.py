@@ -6,9 +6,9 @@ import threading
 import time
 
 import redis
-import sqlalchemy as sa
 import structlog
 from obstore.exceptions import BaseError as StorageError
+from sqlalchemy.exc import DBAPIError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
@@ -30,7 +30,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
         began = time.monotonic()
         try:
             sweep(store, queue, blobs, settings)
-        except (sa.exc.DBAPIError, redis.RedisError, StorageError, OSError) as error:
+        except (DBAPIError, redis.RedisError, StorageError, OSError) as error:
             log.warning("sweep.failed", error=str(error))
         stopped.wait(max(0.0, settings.sweep_s - (time.monotonic() - began)))
     queue.close()
@@ -42,12 +42,12 @@ def main() -> int:
     try:
         settings, own = Settings.from_env(), WorkerSettings.from_env()
     except SettingsError as error:
-        print(f"kinora courier: {error}", file=sys.stderr)
+        sys.stderr.write(f"kinora courier: {error}\n")
         return 2
     logs.setup(settings.log_level, settings.log_format, process="courier")
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda _number, _frame: stopped.set())
     metrics.serve(own.metrics_port)
     log.info("courier.started")
     run(settings, stopped)

@@ -3,12 +3,12 @@
 import queue
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import imageio_ffmpeg
+import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from PIL import Image
 
@@ -26,7 +26,7 @@ class EncodeError(RuntimeError):
 @contextmanager
 def mp4_writer(
     path: Path, width: int, height: int, fps: int, *, preset: str = "veryfast", crf: int = 17
-) -> "Iterator[Mp4Writer]":
+) -> "Generator[Mp4Writer]":
     """Opens `path` for frames of exactly this size; the file is complete when the block ends, and
     removed when it ends with an exception. H.264 High, yuv420p, BT.709, moov box in front.
     """
@@ -115,7 +115,7 @@ class Mp4Writer:
 def command(path: Path, width: int, height: int, fps: int, preset: str, crf: int) -> list[str]:
     """The ffmpeg command line.
 
-    The colour tags go through the filters, because as output options they are dropped for raw input.
+    The colour tags go through the filters: as output options they are dropped for raw input.
     """
     colours = (
         "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setparams="

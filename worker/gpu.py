@@ -8,18 +8,21 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import sqlalchemy as sa
 import structlog
-from celery import Celery, signals
+from celery import signals  # pyright: ignore[reportMissingTypeStubs]
+from celery.platforms import SecurityWarning  # pyright: ignore[reportMissingTypeStubs]
+from sqlalchemy.exc import DBAPIError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
@@ -146,7 +149,7 @@ def _insist(action: Callable[[], T]) -> T:
     while True:
         try:
             return action()
-        except sa.exc.DBAPIError as error:
+        except DBAPIError as error:
             log.warning("database.unready", error=str(error.orig))
             time.sleep(1.0)
 
@@ -185,7 +188,16 @@ def _empty_scratch(parent: Path | None, name: str) -> Path:
     return folder
 
 
-def celery_worker(settings: Settings, child: Child, stopping: Event) -> Celery:
+def _calling(action: Callable[[], None]) -> Callable[..., None]:
+    """A receiver of Celery's signals."""
+
+    def receive(**_sent: Any) -> None:
+        action()
+
+    return receive
+
+
+def celery_worker(settings: Settings, child: Child, stopping: Event) -> Any:
     """Celery with the one task of a worker and the hooks of its processes' lives."""
     app = celery_app(settings.redis_url)
 
@@ -194,13 +206,10 @@ def celery_worker(settings: Settings, child: Child, stopping: Event) -> Celery:
         log.debug("worker.woken", announced=job_id)
         child.work()
 
-    hooks = (
-        (signals.setup_logging, lambda **_: None),  # ours is set up already
-        (signals.worker_process_init, lambda **_: child.start()),
-        (signals.worker_shutting_down, lambda **_: stopping.set()),
-    )
-    for signal_, hook in hooks:
-        signal_.connect(hook, weak=False)
+    on: Any = signals
+    on.setup_logging.connect(_calling(lambda: None), weak=False)  # ours is set up already
+    on.worker_process_init.connect(_calling(child.start), weak=False)
+    on.worker_shutting_down.connect(_calling(stopping.set), weak=False)
     return app
 
 
@@ -210,15 +219,16 @@ def main() -> int:
         settings, worker = Settings.from_env(), WorkerSettings.from_env()
         model = worker.served_id
     except SettingsError as error:
-        print(f"kinora worker: {error}", file=sys.stderr)
+        sys.stderr.write(f"kinora worker: {error}\n")
         return 2
     logs.setup(settings.log_level, settings.log_format, process="worker", worker=worker.name)
     stopping, unusable = multiprocessing.Event(), multiprocessing.Event()
     child = Child(settings, worker, stopping, unusable)
     app = celery_worker(settings, child, stopping)
     log.info("worker.started", model=model)
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # messages are JSON, never pickle
     celery = app.Worker(
-        hostname=f"{worker.name}@%h",
+        hostname=f"{worker.name}@{socket.gethostname()}",
         queues=[queue_name(model)],
         pool="prefork",
         concurrency=1,

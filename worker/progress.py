@@ -6,15 +6,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from app.contract.job import Job, MoveRefused, Stage
 from app.contract.store import Store
 from worker.metrics import StageClock
 
-#: Share of the work that is done when a stage begins and ends. Within a stage, progress is the share
-#: of its steps or chunks that are done.
+#: Share of the work that is done when a stage begins and ends. Within a stage, progress follows
+#: its steps or chunks that are done.
 SHARES = {
     Stage.TEXT: (0.00, 0.02),
     Stage.DENOISE: (0.02, 0.80),
@@ -108,7 +108,7 @@ class Lease:
                 log.warning("lease.lost", found=error.found)
                 self._interruption = LeaseLost
                 return
-            except sa.exc.DBAPIError as error:
+            except DBAPIError as error:
                 log.warning("lease.unrenewed", error=str(error.orig))
                 if time.monotonic() - renewed > self._lease_s:
                     self._interruption = LeaseLost

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import sqlalchemy as sa
 import structlog
 from obstore.exceptions import BaseError as StorageError
 from PIL import Image
+from sqlalchemy.exc import DBAPIError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
@@ -61,7 +61,7 @@ def render(job: Job, place: Workplace) -> None:
             _remove_other_attempts(job, place.blobs)
             log.info("job.completed", bytes=output.size_bytes)
             ENDED.labels("completed").inc()
-        except Exception as error:  # the one place where every failure of a job is recorded
+        except Exception as error:  # noqa: BLE001 - where every failure of a job is recorded
             _record(job, place, error)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -113,7 +113,7 @@ def _upload(job: Job, place: Workplace, lease: Lease, path: Path, thumbnail: Pat
 
 
 def _generate(spec: JobSpec, place: Workplace, lease: Lease) -> Iterator[np.ndarray]:
-    """The clip's uint8 frames `[f, h, w, 3]` in chunks, reporting each step; exactly spec.frames."""
+    """The clip's spec.frames frames, uint8 `[f, h, w, 3]`, in chunks; reports each step."""
     made = 0
     request = request_of(spec, place.blobs)
     stages = {"text": Stage.TEXT, "denoise": Stage.DENOISE, "decode": Stage.DECODE}
@@ -174,7 +174,7 @@ def _record(job: Job, place: Workplace, error: Exception) -> None:
     """Writes how a job ended that did not complete; every write is fenced by its attempt."""
     try:
         outcome = _give_up(job, place, error)
-    except (MoveRefused, sa.exc.DBAPIError) as refused:  # the lease, or its end, decides then
+    except (MoveRefused, DBAPIError) as refused:  # the lease, or its end, decides then
         log.warning("job.unrecorded", error=str(refused))
         outcome = "lost"
     ENDED.labels(outcome).inc()

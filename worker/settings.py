@@ -15,7 +15,7 @@ from app.contract.settings import SettingsError, read_environment, setting
 class WorkerSettings:
     """What one worker renders, on what, and how it encodes."""
 
-    checkpoint: Path | None = setting(
+    checkpoint: Path | None = setting(  # noqa: RUF009 - `setting` makes a field
         None, "Folder of the checkpoint that a worker serves, in the diffusers layout."
     )
     model_id: str = setting(
@@ -30,7 +30,7 @@ class WorkerSettings:
         "auto", "Torch dtype of a worker; `auto` is bfloat16 on a GPU and float32 on a CPU."
     )
     torch_threads: int = setting(0, "CPU threads of a worker's torch; 0 leaves it to torch.")
-    scratch: Path | None = setting(
+    scratch: Path | None = setting(  # noqa: RUF009
         None, "Folder for a worker's temporary files. Default: the system's."
     )
     encode_preset: str = setting("veryfast", "x264 preset: slower ones make smaller files.")

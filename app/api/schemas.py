@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -134,7 +135,16 @@ SizeField = Annotated[
     BeforeValidator(_size),
     WithJsonSchema({"type": "string", "pattern": f"^{SIZE.pattern}$", "examples": ["1280x720"]}),
 ]
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:  # PostgreSQL's text has no place for it
+        raise PydanticCustomError("invalid_value", "must not contain the character NUL")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Prompt = Annotated[Text, StringConstraints(strip_whitespace=True)]
 
 
 class VideoCreate(_Fields):
@@ -142,7 +152,7 @@ class VideoCreate(_Fields):
 
     prompt: Annotated[Prompt, Field(min_length=1, description="What is to be seen.")]
     model: Annotated[
-        str | None, Field(min_length=1, max_length=128, description="A served model, or sora-2.")
+        Text | None, Field(min_length=1, max_length=128, description="A served model, or sora-2.")
     ] = None
     input_reference: Annotated[Image | None, Field(description="The first frame.")] = None
     size: Annotated[SizeField | None, Field(description="Width x height.")] = None

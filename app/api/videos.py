@@ -22,7 +22,8 @@ from app.errors import Conflict, InvalidRequest, NotFound, from_validation
 from app.parts import PartsOf
 from app.submission import AttemptOf, fingerprint_of, submit
 
-ERRORS: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+ERRORS: Responses = {
     status: {"model": ErrorAnswer, "description": description}
     for status, description in (
         (400, "A parameter is missing, unknown or not possible"),
@@ -36,8 +37,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (503, "A part of the service is down"),
     )
 }
-COMMON: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (400, 401, 403, 503)}
-MISSING: dict[int | str, dict[str, Any]] = COMMON | {404: ERRORS[404]}
+COMMON: Responses = {status: ERRORS[status] for status in (400, 401, 403, 503)}
+MISSING: Responses = COMMON | {404: ERRORS[404]}
 CREATE_SCHEMA = VideoCreate.model_json_schema()
 BODY = {
     "requestBody": {
@@ -56,7 +57,7 @@ def job_of(
     video_id: Annotated[str, Path(description="The id of a video")], owner: Owner, parts: PartsOf
 ) -> Job:
     """The job named in the path. Raises NotFound, also for another owner's."""
-    if "\0" in video_id:
+    if "\0" in video_id:  # PostgreSQL would not even compare it
         raise _no_video(video_id)
     try:
         return parts.store.get(video_id, owner)

@@ -1,10 +1,11 @@
 """Object storage for references and finished videos: a local folder or an S3 bucket."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -107,7 +108,8 @@ class Blobs:
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """The blobs whose key begins with the folder `prefix`."""
-        for batch in obstore.list(self._store, prefix or None):
+        store: Any = self._store
+        for batch in store.list(prefix or None):
             for meta in batch:
                 yield BlobInfo(meta["path"], meta["size"], (meta["e_tag"] or "").strip('"'))
 
@@ -133,7 +135,7 @@ class Blobs:
 
 
 @contextmanager
-def _not_found(key: str) -> Iterator[None]:
+def _not_found(key: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:

@@ -18,7 +18,7 @@ class Unsupported(ValueError):
 class Capabilities:
     """A model as its worker registers it. Sizes are pixels, lengths are frames.
 
-    Any size up to the limits is possible: what is not on the grid is padded and cropped by the model.
+    Any size up to the limits is possible: the model pads and crops what is not on its grid.
     Clips have 1 + k * `frame_step` frames.
     """
 
@@ -129,7 +129,7 @@ class Capabilities:
 def resolve(name: str | None, models: list[Capabilities], default: str = "") -> Capabilities:
     """The model that a request's `model` means; raises Unsupported when there is none.
 
-    No name, or an OpenAI one (`sora-2` and so on) that no model took as an alias, means the default.
+    No name, or an OpenAI one (`sora-2`, …) that no model took as an alias, means the default.
     """
     if not models:
         raise Unsupported("model", "No model is being served: no worker has registered one yet.")

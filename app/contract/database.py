@@ -1,11 +1,12 @@
-"""The SQL connection: SQLite (WAL) or PostgreSQL, and the one clock that all rows' times come from."""
+"""The SQL connection, SQLite (WAL) or PostgreSQL, and the one clock of all rows."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -16,23 +17,23 @@ class DatabaseError(RuntimeError):
     """The database cannot be used as it was configured."""
 
 
-class now(sa.ColumnElement[float]):
+class now(sa.ColumnElement[float]):  # noqa: N801 - reads as SQL's functions do
     """The database server's time as Unix seconds.
 
     Never the time of a process: workers on several machines compare leases by this clock alone.
     """
 
-    type = sa.Double()
+    type: sa.types.TypeEngine[float] = sa.Double()
     inherit_cache = True
 
 
 @compiles(now, "sqlite")
-def _now_sqlite(element: now, compiler: SQLCompiler, **options: Any) -> str:
+def _now_sqlite(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 @compiles(now, "postgresql")
-def _now_postgresql(element: now, compiler: SQLCompiler, **options: Any) -> str:
+def _now_postgresql(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
@@ -43,19 +44,19 @@ class Database:
         self.engine = _engine(url)
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Generator[sa.Connection]:
         """A transaction that only reads."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self) -> Generator[sa.Connection]:
         """A transaction that writes. SQLite takes its write lock at the start, so that two writers
         wait for each other instead of failing in the middle.
         """
-        with self.engine.connect() as connection:
-            with connection.execution_options(writes=True).begin():
-                yield connection
+        connect = self.engine.connect()
+        with connect.execution_options(writes=True) as connection, connection.begin():
+            yield connection
 
     def close(self) -> None:
         """Closes pooled connections."""
@@ -70,7 +71,8 @@ def _engine(url: str) -> sa.Engine:
         return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20)
     if parsed.get_backend_name() != "sqlite":
         raise DatabaseError(
-            f"KINORA_DATABASE_URL names {parsed.drivername!r}; sqlite:///FILE and postgresql://… are possible"
+            f"KINORA_DATABASE_URL names {parsed.drivername!r}; "
+            "sqlite:///FILE and postgresql://… are possible"
         )
     if not parsed.database or parsed.database == ":memory:":
         raise DatabaseError(
@@ -78,12 +80,12 @@ def _engine(url: str) -> sa.Engine:
         )
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, record: object) -> None:
+def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")

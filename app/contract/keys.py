@@ -84,4 +84,4 @@ def _hash(secret: str) -> str:
 
 
 def _key(row: sa.Row[Any]) -> ApiKey:
-    return ApiKey(**{name: row._mapping[name] for name in ApiKey.__dataclass_fields__})
+    return ApiKey(**{name: getattr(row, name) for name in ApiKey.__dataclass_fields__})

@@ -20,7 +20,13 @@ def setup(level: str = "info", style: str = "auto", **bound: Any) -> None:
     """
     if style == "auto":
         style = "console" if sys.stderr.isatty() else "json"
+
+    def add_bound(_logger: object, _name: str, event: EventDict) -> EventDict:
+        # not context variables: threads do not inherit those
+        return {**bound, **event}
+
     shared: list[Processor] = [
+        add_bound,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -49,10 +55,11 @@ def setup(level: str = "info", style: str = "auto", **bound: Any) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    structlog.contextvars.bind_contextvars(**bound)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("celery").setLevel(logging.WARNING)
 
 
-def hide(logger: object, name: str, event: EventDict) -> EventDict:
+def hide(_logger: object, _name: str, event: EventDict) -> EventDict:
     """Replaces the values of HIDDEN keys."""
     return {key: "[hidden]" if key in HIDDEN else value for key, value in event.items()}
 

@@ -66,7 +66,7 @@ class Models:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        models = []
+        models: list[Model] = []
         for model in {row.model for row in rows}:
             same = [row for row in rows if row.model == model]  # the most recently seen comes first
             models.append(

@@ -1,10 +1,11 @@
 """The Celery queue on Redis. A message only wakes a worker of its model: the row is the truth."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import redis
 import structlog
-from celery import Celery
+from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
 from kombu.exceptions import OperationalError
 
 from app.contract.job import Job
@@ -20,12 +21,14 @@ def queue_name(model_id: str) -> str:
     return f"render.{model_id}"
 
 
-def celery_app(redis_url: str) -> Celery:
-    """Celery as Kinora uses it. Messages are acknowledged when they are received, since the lease in
-    the row brings a job back when its worker dies; Celery's redelivery would run long jobs twice.
+def celery_app(redis_url: str) -> Any:
+    """Celery as Kinora uses it.
+
+    Messages are acknowledged when they are received, since the lease in the row brings a job back
+    when its worker dies; Celery's redelivery would run long jobs twice.
     """
     broker = redis_url.replace("unix://", "redis+socket://", 1)
-    app = Celery("kinora", broker=broker, set_as_current=False)
+    app: Any = Celery("kinora", broker=broker, set_as_current=False)
     app.conf.update(
         task_acks_late=False,
         task_ignore_result=True,
@@ -45,6 +48,10 @@ def celery_app(redis_url: str) -> Celery:
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "socket_keepalive": True,
             "health_check_interval": 10,
+            # a message that cannot be sent now is the courier's, so a sender does not wait for long
+            "max_retries": 1,
+            "interval_start": 0.1,
+            "interval_step": 0,
         },
     )
     return app
@@ -55,7 +62,8 @@ class Queue:
 
     def __init__(self, redis_url: str) -> None:
         self._celery = celery_app(redis_url)
-        self._redis = redis.Redis.from_url(
+        client: Any = redis.Redis
+        self._redis = client.from_url(
             redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=CONNECT_TIMEOUT_S
         )
 
@@ -79,7 +87,7 @@ class Queue:
 
     def depth(self, model_id: str) -> int:
         """Messages that wait for a worker of the model. Raises redis.RedisError."""
-        return int(self._redis.llen(queue_name(model_id)))  # type: ignore[arg-type]
+        return int(self._redis.llen(queue_name(model_id)))
 
     def check(self) -> None:
         """Raises redis.RedisError when Redis does not answer."""

@@ -64,12 +64,13 @@ def _parse(name: str, text: str, hint: Any) -> Any:
 class Settings:
     """What the API, the workers and the courier must agree on, and the limits of the API."""
 
-    data: Path = setting(
+    data: Path = setting(  # noqa: RUF009 - `setting` makes a field
         Path("kinora-data"), "Folder of everything the embedded service keeps; made when missing."
     )
     database_url: str = setting(
         "",
-        "SQL database: `sqlite:///FILE` or `postgresql://…`. Default: `kinora.db` in the data folder.",
+        "SQL database: `sqlite:///FILE` or `postgresql://…`. "
+        "Default: `kinora.db` in the data folder.",
     )
     redis_url: str = setting(
         "redis://127.0.0.1:6379/0",
@@ -101,7 +102,8 @@ class Settings:
 
     default_model: str = setting(
         "",
-        "Model used when a request names none or an OpenAI name. Default: the first registered one.",
+        "Model used when a request names none or an OpenAI name. "
+        "Default: the first registered one.",
     )
     max_queued: int = setting(
         1000, "Jobs that may wait in all; beyond it new ones are answered 429."

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from app.contract.database import Database, now
 from app.contract.job import (
@@ -109,7 +110,7 @@ class Store:
                     promise |= {"body_hash": body_hash or "", "created_at": now()}
                     connection.execute(sa.insert(idempotency).values(promise))
             return _job(created), True
-        except sa.exc.IntegrityError:
+        except IntegrityError:
             first = idempotency_key and self._first_of_key(owner, idempotency_key, body_hash)
             if not first:
                 raise
@@ -345,7 +346,7 @@ def _state(row: sa.Row[Any] | None) -> str:
 
 
 def _job(row: sa.Row[Any]) -> Job:
-    values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
+    values = {name: getattr(row, name) for name in Job.__dataclass_fields__}
     values["spec"] = JobSpec.from_json(row.spec)
     values["status"], values["stage"] = Status(row.status), Stage(row.stage)
     values["extra"] = json.loads(row.extra)

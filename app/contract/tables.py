@@ -66,7 +66,7 @@ idempotency = Table(
     Column("owner", String(64), primary_key=True),
     Column("key", String(256), primary_key=True),
     Column("body_hash", String(64), nullable=False),
-    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("job_id", String(64), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", Double, nullable=False),
 )
 

@@ -17,6 +17,7 @@ LOST_MESSAGE = "The job was given up: too many workers were lost while they had 
 TO_QUEUED = {
     "status": Status.QUEUED,
     "stage": Stage.QUEUED,
+    "progress": 0.0,
     "worker": None,
     "lease_until": None,
 }
@@ -75,7 +76,7 @@ class Upkeep:
             (jobs.c.losses + 1 >= max_losses, to_failed(code, message)),
             (sa.true(), TO_QUEUED),
         )
-        ids = []
+        ids: list[dict[str, str]] = []
         with self._database.write() as connection:
             for condition, values in outcomes:
                 update = (
@@ -90,12 +91,12 @@ class Upkeep:
     def waiting_by_model(self, older_than_s: float) -> dict[str, int]:
         """Queued jobs of each model that were made at least `older_than_s` seconds ago."""
         query = (
-            sa.select(jobs.c.model, sa.func.count())
+            sa.select(jobs.c.model, sa.func.count().label("waiting"))
             .where(jobs.c.status == Status.QUEUED, jobs.c.created_at <= now() - older_than_s)
             .group_by(jobs.c.model)
         )
         with self._database.read() as connection:
-            return {model: count for model, count in connection.execute(query)}
+            return {row.model: row.waiting for row in connection.execute(query)}
 
     def deleted(self, limit: int = 100) -> list[str]:
         """Ids of deleted jobs that no worker has."""

@@ -103,9 +103,8 @@ def describe(scenes: Scenes, generator: torch.Generator, *, complete: bool = Fal
         moves = complete or chance(0.95)
         placed = complete or chance(0.95)
         styled = complete or gray or chance(0.6)
-        thing = " ".join(
-            w for w in (pick(WORDS[size]), pick(WORDS[colour]) if named else "", pick(WORDS[shape])) if w
-        )
+        words = (pick(WORDS[size]), pick(WORDS[colour]) if named else "", pick(WORDS[shape]))
+        thing = " ".join(w for w in words if w)
         thing = ("an " if thing[0] in "aeiou" else "a ") + thing
         if named and chance(0.06):
             thing = f"a {pick(WORDS[shape])} that is {pick(WORDS[colour])}"

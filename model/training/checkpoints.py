@@ -1,7 +1,6 @@
 """Saving and resuming training: safetensors shards of at most 15 MiB beside one JSON file."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def save(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None
         save_file(shard, folder / name)
     partial = folder / "state.json.part"
     partial.write_text(json.dumps({**meta, "shards": names}, indent=1))
-    os.replace(partial, folder / "state.json")
+    partial.replace(folder / "state.json")
     for old in folder.glob("state-*.safetensors"):
         if old.name not in names:
             old.unlink()

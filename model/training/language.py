@@ -42,9 +42,9 @@ def build_tokenizer(folder: Path) -> None:
     )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
+        pad_token="<pad>",  # noqa: S106 (a token of text)
+        eos_token="</s>",  # noqa: S106
+        unk_token="<unk>",  # noqa: S106
         model_max_length=MAX_LENGTH,
     ).save_pretrained(folder / "tokenizer")
 

@@ -4,10 +4,13 @@ Every bucket (a picture size) has one memory-mapped file of fixed-size records a
 of a pool is drawn from seed i, so an interrupted pool goes on where it stopped.
 """
 
+import math
 import multiprocessing
 import os
 from dataclasses import dataclass, fields
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +19,26 @@ from torch import Tensor
 
 from model.training import scenes
 from model.training.scenes import Scenes
+from model.training.weights import load_vae
+from model.vae import VAE
 
-BUCKETS = ((160, 256), (192, 192), (256, 160))  # height, width in pixels
-SHARES = (0.5, 0.25, 0.25)
+
+class Bucket(NamedTuple):
+    """Clips of one size in pixels; `detail` ones are windows of pictures up to 1080p."""
+
+    name: str
+    height: int
+    width: int
+    share: float
+    detail: bool = False
+
+
+BUCKETS = (
+    Bucket("wide", 160, 256, 0.40),
+    Bucket("square", 192, 192, 0.22),
+    Bucket("tall", 256, 160, 0.23),
+    Bucket("detail", 160, 256, 0.15, detail=True),
+)
 FRAMES = 25
 LATER = 0.25
 FIELDS = [f.name for f in fields(Scenes)]
@@ -26,7 +46,7 @@ FIELDS = [f.name for f in fields(Scenes)]
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """A batch from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`."""
+    """Clips from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`."""
 
     latents: Tensor
     coverage: Tensor
@@ -36,9 +56,10 @@ class Clips:
 class Pool:
     """The records of one bucket; `capacity` bounds its file, older records are then replaced."""
 
-    def __init__(self, folder: Path, bucket: int, channels: int, capacity: int, mode: str) -> None:
-        height, width = BUCKETS[bucket]
-        t, h, w = (FRAMES - 1) // 4 + 1, height // 16, width // 16
+    def __init__(
+        self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: str
+    ) -> None:
+        t, h, w = (FRAMES - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
         self.latent_shape, self.cover_shape = (channels, t, h, w), (t, h // 2, w // 2)
         record = np.dtype(
             [
@@ -48,8 +69,8 @@ class Pool:
             ]
         )
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"clips-{height}x{width}.bin"
-        self.count_path = folder / f"clips-{height}x{width}.count"
+        path = folder / f"{bucket.name}.bin"
+        self.count_path = count_path(folder, bucket)
         if not path.exists():
             with path.open("wb") as file:
                 file.truncate(record.itemsize * capacity)
@@ -73,7 +94,7 @@ class Pool:
             ).numpy()
         partial = self.count_path.with_suffix(".part")
         partial.write_text(str(first + len(clips.scenes)))
-        os.replace(partial, self.count_path)
+        partial.replace(self.count_path)
 
     def sample(self, count: int, generator: torch.Generator, *, opening: bool = False) -> Clips:
         """Draw `count` records; `opening` only such as start at the beginning."""
@@ -96,9 +117,34 @@ class Pool:
         return Clips(latents, coverage, Scenes(*columns))
 
 
-def encode_scenes(vae: torch.nn.Module, batch: Scenes, height: int, width: int) -> Clips:
-    """Render and encode scenes to normalised latents, with the coverage of each token."""
-    frames, coverage = scenes.render(batch, FRAMES, height, width)
+def count_path(folder: Path, bucket: Bucket) -> Path:
+    """The file that says how many clips of a bucket have been drawn."""
+    return folder / f"{bucket.name}.count"
+
+
+def draw(bucket: Bucket, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
+    """Scenes of a bucket with their frames and coverage."""
+    h, w = bucket.height, bucket.width
+    if not bucket.detail:
+        batch = scenes.sample(count, generator, aspect=w / h, later=LATER)
+        return batch, *scenes.render(batch, FRAMES, h, w)
+    size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
+    height, width = round(h * size), round(h * size * 16 / 9)
+    batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
+    length = (FRAMES - 1) / 16
+    x, y, r = (
+        v[:, 0] for v in scenes.track(batch, torch.tensor([length / 2]), length, width / height)
+    )
+    angle = torch.rand(count, generator=generator) * 2 * math.pi
+    far = torch.rand(count, generator=generator) * 1.6
+    top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
+    left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
+    window = (top, left.round().clamp(0, width - w), h, w)
+    return batch, *scenes.render(batch, FRAMES, height, width, window=window)
+
+
+def encode(vae: VAE, batch: Scenes, frames: Tensor, coverage: Tensor) -> Clips:
+    """Frames as normalised latents, with the coverage of each token."""
     dtype = next(vae.parameters()).dtype
     with torch.no_grad():
         latents = vae.normalize(vae.encode(frames.to(dtype)).float())
@@ -107,30 +153,26 @@ def encode_scenes(vae: torch.nn.Module, batch: Scenes, height: int, width: int) 
     return Clips(latents, torch.cat([first, rest], 1), batch)
 
 
-def fill(folder: Path, vae_folder: Path, *, clips: int, seed: int, threads: int = 1) -> None:
-    """Draw clips into all buckets in turn until `clips` of them exist in total."""
-    from model.training.weights import load_vae
-
-    torch.set_num_threads(threads)
+def fill(folder: Path, vae_folder: Path, *, clips: int, seed: int, parent: int) -> None:
+    """Draw clips into all buckets until `clips` exist in total, or the process `parent` is gone."""
+    os.setsid()  # Ctrl-C is for the trainer, which ends this process
+    torch.set_num_threads(1)
     vae = load_vae(vae_folder).to(torch.bfloat16)
-    capacity = clips
-    pools = [Pool(folder, i, vae.config.z_dim, capacity, "r+") for i in range(len(BUCKETS))]
-    while sum(p.drawn for p in pools) < clips:
-        drawn = [p.drawn / share for p, share in zip(pools, SHARES, strict=True)]
-        bucket = drawn.index(min(drawn))
-        pool, (height, width) = pools[bucket], BUCKETS[bucket]
-        generator = torch.Generator().manual_seed(seed * 7919 + bucket * 104_729 + pool.drawn)
-        batch = scenes.sample(8, generator, aspect=width / height, later=LATER)
-        pool.add(encode_scenes(vae, batch, height, width))
+    pools = [Pool(folder, bucket, vae.config.z_dim, clips, "r+") for bucket in BUCKETS]
+    while sum(p.drawn for p in pools) < clips and os.getppid() == parent:
+        drawn = [p.drawn / b.share for p, b in zip(pools, BUCKETS, strict=True)]
+        k = drawn.index(min(drawn))
+        generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
+        pools[k].add(encode(vae, *draw(BUCKETS[k], 8, generator)))
 
 
-def start_filling(folder: Path, vae_folder: Path, *, clips: int, seed: int) -> multiprocessing.Process:
+def start_filling(folder: Path, vae_folder: Path, *, clips: int, seed: int) -> BaseProcess:
     """Fill the pool in a process of its own, which ends with this one."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(
         target=fill,
         args=(folder, vae_folder),
-        kwargs={"clips": clips, "seed": seed},
+        kwargs={"clips": clips, "seed": seed, "parent": os.getpid()},
         daemon=True,
         name="kinora-latents",
     )

@@ -25,7 +25,8 @@ class Log:
             return
         mean = {name: sum(v) / len(v) for name, v in self.sums.items()}
         rate = len(next(iter(self.sums.values()))) / (now - self.last)
-        self.file.write(json.dumps({"step": step, "done": done, "steps_per_s": rate, **mean}) + "\n")
+        line = {"step": step, "done": done, "steps_per_s": rate, **mean}
+        self.file.write(json.dumps(line) + "\n")
         self.file.flush()
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in mean.items())
         print(f"{self.title}  {done:6.1%}  step {step}  {rate:.2f}/s  {numbers}", flush=True)

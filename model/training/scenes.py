@@ -89,7 +89,7 @@ class Scenes:
         return Scenes(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def _allowed_table(held_out: bool) -> Tensor:
+def _allowed_table(*, held_out: bool) -> Tensor:
     """Rows (shape, colour, background) that may occur, with shape `[n, 3]`."""
     rows = [
         (s, c, b)
@@ -121,7 +121,7 @@ def sample(
     def choice(n: int) -> Tensor:
         return torch.randint(n, (count,), generator=generator)
 
-    table = _allowed_table(held_out)
+    table = _allowed_table(held_out=held_out)
     rows = table[torch.randint(len(table), (count,), generator=generator)]
     style = torch.multinomial(STYLE_SHARE, count, replacement=True, generator=generator)
     room_x, room_y = max(0.18, aspect - 0.8), max(0.18, 1 / max(aspect, 1) - 0.8)

@@ -10,6 +10,7 @@ of the middle layer, which binds words to places long before the flow loss does.
 import json
 import time
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from model.text import TextEncoder
 from model.training import captions, checkpoints, language, latents
-from model.training.latents import BUCKETS, SHARES, Clips, Pool
+from model.training.latents import BUCKETS, Clips, Pool, count_path
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.scenes import COLOURS, MOTIONS, SHAPES
@@ -38,8 +39,18 @@ TINY = TransformerConfig(
     num_layers=8,
 )
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
-OPENINGS = (((0, 0), 0.52), ((1, 0), 0.20), ((2, 0), 0.12), ((3, 0), 0.04), ((0, 1), 0.03), ((1, 1), 0.06), ((0, 2), 0.03))
+OPENINGS = (
+    ((0, 0), 0.52), ((1, 0), 0.20), ((2, 0), 0.12), ((3, 0), 0.04),
+    ((0, 1), 0.03), ((1, 1), 0.06), ((0, 2), 0.03),
+)  # fmt: skip
 CONTINUATIONS = (((2, 0), 0.55), ((3, 0), 0.15), ((1, 0), 0.10), ((2, 1), 0.05), ((0, 2), 0.15))
+DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
+# Windows of larger pictures teach only how detail is finished: noise levels up to this one.
+DETAIL_NOISE = 0.55
+
+
+# Matrices that AdamW steps: embeddings, and the layers that meet data and truth.
+PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "attention_bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +117,13 @@ def to_compute(module: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def draw_clean(clips: Clips, generator: torch.Generator) -> Tensor:
+def draw_clean(clips: Clips, generator: torch.Generator, *, detail: bool) -> Tensor:
     """Which latent frames are given, `[b, t]`; clips that do not open always get some."""
     b, t = clips.latents.shape[0], clips.latents.shape[2]
     clean = torch.zeros(b, t, dtype=torch.bool)
     for i in range(b):
         table = CONTINUATIONS if clips.scenes.phase[i] > 0 else OPENINGS
+        table = DETAIL if detail else table
         shares = torch.tensor([share for _, share in table])
         head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
         clean[i, :head] = True
@@ -119,31 +131,45 @@ def draw_clean(clips: Clips, generator: torch.Generator) -> Tensor:
     return clean
 
 
-def draw_step(
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The clips of one step, which of their frames are clean, and the noise of the others."""
+
+    clips: Clips
+    clean: Tensor  # [b, t]
+    level: Tensor  # [b], sigma of the noisy frames
+
+
+def draw_lesson(
     run: TransformerRun, pools: list[Pool], done: float, generator: torch.Generator
-) -> tuple[Clips, Tensor]:
-    """The clips of one step and which of their frames are clean; some steps are stills."""
+) -> Lesson:
+    """Draw one step's clips; some steps are stills, more of them at the beginning."""
 
-    def chance() -> float:
-        return float(torch.rand((), generator=generator))
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
 
-    bucket = int(torch.multinomial(torch.tensor(SHARES), 1, generator=generator))
-    height, width = BUCKETS[bucket]
-    per_frame = height * width // 1024
-    if chance() < (0.5 if done < 0.12 else 0.2):
-        clips = pools[bucket].sample(min(64, run.tokens // per_frame), generator, opening=True)
-        still = Clips(clips.latents[:, :, :1], clips.coverage[:, :1], clips.scenes)
-        return still, torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
-    frames = pools[bucket].latent_shape[1]
-    clips = pools[bucket].sample(max(1, run.tokens // (per_frame * frames)), generator)
-    return clips, draw_clean(clips, generator)
+    shares = torch.tensor([bucket.share for bucket in BUCKETS])
+    k = int(torch.multinomial(shares, 1, generator=generator))
+    detail = BUCKETS[k].detail
+    per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
+    if not detail and float(uniform()) < (0.5 if done < 0.12 else 0.2):
+        clips = pools[k].sample(min(64, run.tokens // per_frame), generator, opening=True)
+        clips = Clips(clips.latents[:, :, :1], clips.coverage[:, :1], clips.scenes)
+        clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
+    else:
+        tokens = per_frame * pools[k].latent_shape[1]
+        clips = pools[k].sample(max(1, run.tokens // tokens), generator)
+        clean = draw_clean(clips, generator, detail=detail)
+    b = len(clips.scenes)
+    normal = torch.randn(b, generator=generator) * 1.2 + 0.5
+    level = torch.where(uniform(b) < 0.1, uniform(b), normal.sigmoid())
+    return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else level)
 
 
 def loss_of(
     learner: Learner,
     tokenizer: TextEncoder,
-    clips: Clips,
-    clean: Tensor,
+    lesson: Lesson,
     truth_weight: float,
     object_weight: float,
     generator: torch.Generator,
@@ -151,15 +177,12 @@ def loss_of(
     """The flow loss (object tokens weigh 1 + `object_weight` times coverage) and the head's."""
     dtype = learner.transformer.proj_out.weight.dtype
     device = learner.transformer.proj_out.weight.device
+    clips, clean = lesson.clips, lesson.clean
     b, _, t, _, _ = clips.latents.shape
     x = clips.latents.float()
-    normal = torch.randn(b, generator=generator) * 1.2 + 0.5
-    level = torch.where(
-        torch.rand(b, generator=generator) < 0.1, torch.rand(b, generator=generator), normal.sigmoid()
-    )
     # Given frames carry up to 5 % noise, as the frames of an earlier window do.
     trace = 0.05 * torch.rand(b, generator=generator) * (torch.rand(b, generator=generator) < 0.5)
-    sigma = torch.where(clean, trace[:, None], level[:, None])  # b t
+    sigma = torch.where(clean, trace[:, None], lesson.level[:, None])  # b t
     noise = torch.randn(x.shape, generator=generator)
     mixed = torch.lerp(x, noise, sigma[:, None, :, None, None])
 
@@ -190,9 +213,7 @@ def train(run: TransformerRun) -> None:
     filler = latents.start_filling(run.folder / "pool", run.vae, clips=run.clips, seed=run.seed)
     learner = Learner().to(run.device)
     tokenizer = _text(learner, run.folder)
-    weights = Weights(
-        learner, lr=run.lr, ema=0.998, plain=("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "bias")
-    )
+    weights = Weights(learner, lr=run.lr, ema=0.998, plain=PLAIN)
     if run.bf16:
         to_compute(learner, torch.bfloat16)
     spent = 0.0
@@ -205,10 +226,10 @@ def train(run: TransformerRun) -> None:
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
         done = minutes / run.minutes
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
-        clips, clean = draw_step(run, pools, done, generator)
+        lesson = draw_lesson(run, pools, done, generator)
         truth_weight = 0.5 if done < 0.5 else 0.1
         object_weight = 4.0 if done < 0.6 else 2.0
-        terms = loss_of(learner, tokenizer, clips, clean, truth_weight, object_weight, generator)
+        terms = loss_of(learner, tokenizer, lesson, truth_weight, object_weight, generator)
         terms["loss"].backward()
         scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.5))
         norm = weights.step(scale)
@@ -231,21 +252,17 @@ def _text(learner: Learner, folder: Path) -> TextEncoder:
     return TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
 
 
-def _wait_for_pools(run: TransformerRun, filler) -> list[Pool]:  # noqa: ANN001
-    folder, channels = run.folder / "pool", json.loads(
-        (run.vae / "vae" / "config.json").read_text()
-    )["z_dim"]
-    pools: list[Pool] = []
-    while not pools:
-        if not filler.is_alive() and filler.exitcode:
-            raise RuntimeError("the process that renders and encodes clips ended; see above")
-        paths = [folder / f"clips-{h}x{w}.count" for h, w in BUCKETS]
+def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> list[Pool]:
+    folder = run.folder / "pool"
+    channels = json.loads((run.vae / "vae" / "config.json").read_text())["z_dim"]
+    while True:
+        paths = [count_path(folder, bucket) for bucket in BUCKETS]
         counts = [int(p.read_text()) if p.exists() else 0 for p in paths]
         if sum(counts) >= run.wait_for and min(counts) > 32:
-            pools = [Pool(folder, i, channels, run.clips, "r") for i in range(len(BUCKETS))]
-        else:
-            time.sleep(1)
-    return pools
+            return [Pool(folder, bucket, channels, run.clips, "r") for bucket in BUCKETS]
+        if not filler.is_alive():
+            raise ValueError("the process that renders and encodes clips ended; its error is above")
+        time.sleep(1)
 
 
 def averaged(folder: Path) -> Learner:
@@ -285,7 +302,8 @@ def export(folder: Path, target: Path, kinora: dict) -> None:
         "timestep_spacing": "linspace",
     }
     (target / "scheduler").mkdir(parents=True, exist_ok=True)
-    (target / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2) + "\n")
+    written = json.dumps(scheduler, indent=2) + "\n"
+    (target / "scheduler" / "scheduler_config.json").write_text(written)
     index = {
         "_class_name": "WanPipeline",
         "_diffusers_version": "0.42.1",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.training import checkpoints, scenes
@@ -34,15 +34,17 @@ TINY_VAE = VAEConfig(
 )
 
 
+# Kinds of crops (clips, frames, pixels a side, share), all of about the same cost. A decoder that
+# saw only short clips drifts in longer ones: its causal history reaches back some ten latents.
+CROPS = ((8, 9, 96, 0.25), (6, 25, 64, 0.45), (5, 57, 48, 0.30))
+
+
 @dataclass(frozen=True, slots=True)
 class VaeRun:
     """What one run of the stage does; `minutes` bounds it, `steps` shapes its learning rate."""
 
     folder: Path
     minutes: float = 30.0
-    batch: int = 8
-    frames: int = 9
-    crop: int = 96
     lr: float = 4e-3
     kl: float = 5e-5
     seed: int = 0
@@ -51,29 +53,29 @@ class VaeRun:
     decoder_only: bool = False  # keeps the latents as they are, so that a transformer stays valid
 
 
-def crops(run: VaeRun, generator: torch.Generator) -> Tensor:
-    """Frames `[b, 3, f, crop, crop]` of scenes at one random virtual height, mostly near an edge."""
+def crops(generator: torch.Generator) -> Tensor:
+    """Frames `[b, 3, f, h, w]` of scenes at one random virtual height, mostly near an edge."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    kinds = torch.tensor([share for *_, share in CROPS])
+    clips, frames, crop, _ = CROPS[int(torch.multinomial(kinds, 1, generator=generator))]
     aspect = (1.0, 5 / 3, 0.6)[int(torch.randint(3, (), generator=generator))]
-    low, high = math.log(max(run.crop, 144)), math.log(1088)
-    height = round(math.exp(low + (high - low) * float(torch.rand((), generator=generator)) ** 1.3))
-    width = max(run.crop, round(height * aspect))
-    batch = scenes.sample(run.batch, generator, aspect=width / height)
-    middle = torch.tensor([(run.frames - 1) / 2 / 16])
-    x, y, r = (v[:, 0] for v in scenes.track(batch, middle, (run.frames - 1) / 16, width / height))
-    near = (torch.rand(run.batch, generator=generator) < 0.8).float()
-    angle = torch.rand(run.batch, generator=generator) * 2 * math.pi
-    centre_x = near * (x + r * angle.cos()) + (1 - near) * (
-        torch.rand(run.batch, generator=generator) * 2 - 1
-    ) * (width / height)
-    centre_y = near * (y + r * angle.sin()) + (1 - near) * (
-        torch.rand(run.batch, generator=generator) * 2 - 1
-    )
-    top = ((centre_y + 1) * height / 2 - run.crop / 2).round().clamp(0, height - run.crop)
-    left = ((centre_x + width / height) * height / 2 - run.crop / 2).round()
-    left = left.clamp(0, width - run.crop)
-    window = (top, left, run.crop, run.crop)
-    frames, _ = scenes.render(batch, run.frames, height, width, window=window)
-    return frames
+    low, high = math.log(144), math.log(1088)
+    height = round(math.exp(low + (high - low) * float(uniform()) ** 1.3))
+    width = max(crop, round(height * aspect))
+    batch = scenes.sample(clips, generator, aspect=width / height, later=0.2)
+    length = (frames - 1) / 16
+    moment = length * float(uniform())
+    x, y, r = (v[:, 0] for v in scenes.track(batch, torch.tensor([moment]), length, width / height))
+    near = (uniform(clips) < 0.8).float()
+    angle = uniform(clips) * 2 * math.pi
+    centre_x = near * (x + r * angle.cos()) + (1 - near) * (uniform(clips) * 2 - 1) * width / height
+    centre_y = near * (y + r * angle.sin()) + (1 - near) * (uniform(clips) * 2 - 1)
+    top = ((centre_y + 1) * height / 2 - crop / 2).round().clamp(0, height - crop)
+    left = ((centre_x + width / height) * height / 2 - crop / 2).round().clamp(0, width - crop)
+    return scenes.render(batch, frames, height, width, window=(top, left, crop, crop))[0]
 
 
 def loss_of(vae: VAE, frames: Tensor, run: VaeRun, generator: torch.Generator) -> dict[str, Tensor]:
@@ -150,7 +152,7 @@ def train(run: VaeRun) -> None:
     start, saved = time.monotonic() - spent * 60, time.monotonic()
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
-        frames = crops(run, generator).to(run.device)
+        frames = crops(generator).to(run.device)
         terms = loss_of(vae, frames, run, generator)
         terms["loss"].backward()
         done = minutes / run.minutes
@@ -194,7 +196,7 @@ def export(folder: Path, target: Path, *, clips: int = 96) -> None:
     vae = averaged(folder)
     generator = torch.Generator().manual_seed(77)
     sums = []
-    for height, width in ((192, 320), (256, 256), (320, 192)):
+    for height, width in ((160, 256), (192, 192), (256, 160)):
         batch = scenes.sample(clips // 3, generator, aspect=width / height)
         for i in range(len(batch)):
             frames, _ = scenes.render(batch.take(slice(i, i + 1)), 25, height, width)
@@ -210,3 +212,13 @@ def export(folder: Path, target: Path, *, clips: int = 96) -> None:
     (target / "vae").mkdir(parents=True, exist_ok=True)
     (target / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file(vae.state_dict(), target / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def export_half(exported: Path, target: Path) -> None:
+    """Copy the exported autoencoder into a checkpoint folder, in float16."""
+    (target / "vae").mkdir(parents=True, exist_ok=True)
+    config = (exported / "vae" / "config.json").read_text()
+    (target / "vae" / "config.json").write_text(config)
+    name = "diffusion_pytorch_model.safetensors"
+    state = {k: v.half() for k, v in load_file(exported / "vae" / name).items()}
+    save_file(state, target / "vae" / name, metadata={"format": "pt"})

@@ -71,10 +71,27 @@ def migrated(tmp_path_factory):
     return file.read_bytes()
 
 
+@pytest.fixture(scope="session")
+def settings_in(redis_url, migrated):
+    def settings_in(folder, **changes):
+        (folder / "kinora.db").write_bytes(migrated)
+        limits = {"max_body_bytes": 2**20, "max_prompt_chars": 100}
+        return Settings(data=folder, redis_url=redis_url, **(limits | changes))
+
+    return settings_in
+
+
 @pytest.fixture
-def settings(tmp_path, redis_url, migrated):
-    (tmp_path / "kinora.db").write_bytes(migrated)
-    return Settings(data=tmp_path, redis_url=redis_url, max_body_bytes=2**20, max_prompt_chars=100)
+def settings(tmp_path, settings_in):
+    return settings_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting_client(tmp_path_factory, settings_in):
+    """As `client`, shared by the tests of a module that leave nothing behind."""
+    with started(settings_in(tmp_path_factory.mktemp("data"))) as client:
+        client.parts.store.models.register("worker-1", MODEL)
+        yield client
 
 
 @pytest.fixture

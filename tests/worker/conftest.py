@@ -1,6 +1,8 @@
 """A small random Wan checkpoint, and everything a worker has at hand, all of it real."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import diffusers
@@ -8,6 +10,17 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, trainers
 from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
+
+from app.contract.blobs import Blobs
+from app.contract.job import JobSpec
+from app.contract.queue import Queue
+from app.contract.settings import Settings
+from app.contract.store import Store
+from app.embedded import redis_command
+from app.migrations.upgrade import upgrade
+from model import Pipeline
+from worker.render import Workplace
+from worker.settings import WorkerSettings
 
 TEXT_WIDTH = 24
 Z = 8
@@ -26,7 +39,9 @@ def tokenizer() -> T5Tokenizer:
 
 def text_encoder(pieces: int) -> UMT5EncoderModel:
     return UMT5EncoderModel(
-        UMT5Config(vocab_size=pieces, d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+        UMT5Config(
+            vocab_size=pieces, d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+        )
     )
 
 
@@ -83,3 +98,68 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         expand_timesteps=True,
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(checkpoint):
+    torch.set_num_threads(1)
+    return Pipeline.load(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("redis")
+    path = folder / "redis.sock"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(redis_command(folder / "data", path), stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < deadline and server.poll() is None
+            time.sleep(0.02)
+        yield f"unix://{path}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """A migrated, empty SQLite file, copied for each test."""
+    file = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    upgrade(f"sqlite:///{file}")
+    return file.read_bytes()
+
+
+@pytest.fixture
+def place(tmp_path, migrated, redis_url, pipeline):
+    """Everything that `render` needs, with its own database and blob folder."""
+    (tmp_path / "kinora.db").write_bytes(migrated)
+    settings = Settings(data=tmp_path, redis_url=redis_url, heartbeat_s=0.05)
+    place = Workplace(
+        pipeline=pipeline,
+        store=Store.open(settings.database_url),
+        blobs=Blobs.open(settings),
+        queue=Queue(redis_url),
+        settings=settings,
+        worker=WorkerSettings(encode_preset="ultrafast"),
+        scratch=tmp_path / "scratch",
+    )
+    yield place
+    place.queue.close()
+    place.store.close()
+
+
+@pytest.fixture
+def spec():
+    return JobSpec(
+        model="random-ti2v",
+        prompt="a red ball",
+        width=64,
+        height=96,
+        frames=9,
+        fps=8,
+        steps=3,
+        guidance=5.0,
+        seed=1,
+    )

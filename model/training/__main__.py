@@ -1,0 +1,100 @@
+"""`python -m model.training STAGE`: train kinora-tiny stage by stage, and score it.
+
+Every stage goes on from its last checkpoint when it is started again.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from model.training import detector, evaluate, train_transformer, train_vae
+from model.training.weights import load_vae
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "kinora-tiny"
+STAGES = ("vae", "detector", "transformer", "export", "evaluate", "all")
+KINORA = {
+    "model_id": "kinora-tiny",
+    "max_sequence_length": 64,
+    "max_frames": 25,
+    "default": {
+        "width": 256,
+        "height": 160,
+        "frames": 25,
+        "fps": 16,
+        "steps": 16,
+        "guidance": 2.5,
+        "flow_shift": 3.0,
+    },
+    "train_grid": [5, 8],
+    "refine": {
+        "base_pixels": 40960,
+        "strength": 0.35,
+        "steps": 3,
+        "tile": [6, 8],
+        "overlap": 2,
+    },
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line; exits with a message for a wrong flag."""
+    parser = argparse.ArgumentParser(prog="python -m model.training", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="training state (runs/)")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where to export")
+    parser.add_argument("--minutes", type=float, help="length of the stage (its own default)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--count", type=int, default=200, help="prompts to score (200)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage, or all; returns the exit status."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    try:
+        options.runs.mkdir(parents=True, exist_ok=True)
+        for stage in STAGES[:-1] if options.stage == "all" else (options.stage,):
+            run(stage, options)
+    except (OSError, ValueError) as error:
+        print(f"python -m model.training: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; start the same command again to go on from the last checkpoint")
+        return 130
+    return 0
+
+
+def run(stage: str, options: argparse.Namespace) -> None:
+    """Run one stage."""
+    runs = options.runs
+    common = {"seed": options.seed, "device": options.device}
+    if stage == "vae":
+        length = {"minutes": options.minutes} if options.minutes else {}
+        train_vae.train(train_vae.VaeRun(runs / "vae", **common, **length))
+        train_vae.export(runs / "vae", runs / "exported")
+    elif stage == "transformer":
+        length = {"minutes": options.minutes} if options.minutes else {}
+        folder = runs / "transformer"
+        train_transformer.train(
+            train_transformer.TransformerRun(folder, runs / "exported", **common, **length)
+        )
+    elif stage == "export":
+        train_vae.export_half(runs / "exported", options.weights)
+        train_transformer.export(runs / "transformer", options.weights, KINORA)
+    elif stage == "detector":
+        minutes = options.minutes or 12
+        detector.train(runs, load_vae(runs / "exported"), minutes=minutes, seed=options.seed)
+    else:
+        vae, judge = load_vae(options.weights), evaluate.load_detector(runs)
+        evaluate.evaluate(
+            options.weights, judge, vae, count=options.count, report=runs / "evaluation"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""Real databases for the store: SQLite files and a PostgreSQL cluster of the tests' own."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.contract.capabilities import Capabilities
+from app.contract.job import JobSpec
+from app.contract.store import Store
+from app.contract.tables import metadata
+from app.embedded import redis_command
+from app.migrations.upgrade import upgrade
+
+SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """The URL of an empty database on a PostgreSQL server that listens to a socket file only."""
+    programs = SERVERS[-1] if SERVERS else Path(shutil.which("postgres") or "/postgresql").parent
+    if not (programs / "initdb").exists():
+        pytest.fail("PostgreSQL is missing: apt-get install postgresql")
+    folder = tmp_path_factory.mktemp("postgresql")
+    data, log = folder / "data", folder / "log"
+    user: dict = {}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        shutil.chown(folder, "nobody", "nogroup")
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    initdb = [programs / "initdb", "-D", data, "-U", "kinora", "--auth=trust", "-N"]
+    subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **user)
+    with log.open("wb") as output:
+        options = ["-c", "fsync=off", "-c", "listen_addresses=", "-k", folder]
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, *options],
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            **user,
+        )
+    try:
+        url = f"postgresql://kinora@/postgres?host={folder}"
+        wait_for(url, server, log)
+        upgrade(url)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(url, server, log):
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            engine.connect().close()
+            break
+        except sa.exc.OperationalError:
+            assert time.monotonic() < deadline and server.poll() is None, log.read_text()
+            time.sleep(0.05)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """A migrated, empty SQLite file, copied for each test."""
+    file = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    upgrade(f"sqlite:///{file}")
+    return file.read_bytes()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, tmp_path, migrated):
+    """The store on both databases that it is shipped for."""
+    if request.param == "sqlite":
+        (tmp_path / "kinora.db").write_bytes(migrated)
+        store = Store.open(f"sqlite:///{tmp_path / 'kinora.db'}")
+        yield store
+        store.close()
+        return
+    store = Store.open(request.getfixturevalue("postgresql"))
+    yield store
+    with store.database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(sa.delete(table))
+    store.close()
+
+
+@pytest.fixture
+def spec():
+    return JobSpec(
+        model="tiny",
+        prompt="a red ball",
+        width=64,
+        height=64,
+        frames=9,
+        fps=8,
+        steps=4,
+        guidance=5.0,
+        seed=1,
+    )
+
+
+@pytest.fixture
+def capabilities():
+    return Capabilities(
+        model_id="tiny",
+        width=64,
+        height=64,
+        frames=9,
+        fps=8,
+        steps=4,
+        guidance=5.0,
+        grid=16,
+        max_pixels=1920 * 1088,
+        max_frames=81,
+        modes=("text", "image"),
+        sizes=((64, 64), (1920, 1080)),
+    )
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    """A real server, the one that the embedded service runs."""
+    folder = tmp_path_factory.mktemp("redis")
+    path = folder / "redis.sock"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(redis_command(folder / "data", path), stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < deadline and server.poll() is None
+            time.sleep(0.02)
+        yield f"unix://{path}"
+    finally:
+        server.terminate()
+        server.wait()

@@ -1,0 +1,29 @@
+import json
+import subprocess
+import sys
+
+PROGRAM = """
+import threading, structlog
+from app.contract import logs
+logs.setup("info", "json", process="worker")
+log = structlog.get_logger()
+with logs.job_context("video_1", 2):
+    log.info("job.claimed", prompt="a secret wish", steps=4)
+    log.debug("unheard")
+threading.Thread(target=lambda: log.info("from.thread")).start()
+"""
+
+
+def test_events_carry_their_job_and_process_and_never_a_prompt():
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    first, second = map(json.loads, run.stderr.splitlines())
+    assert (
+        first["event"],
+        first["job_id"],
+        first["attempt"],
+        first["steps"],
+    ) == ("job.claimed", "video_1", 2, 4)
+    assert "wish" not in run.stderr
+    assert (second["event"], second["process"]) == ("from.thread", "worker")

@@ -1,0 +1,136 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.config import PRESETS, CheckpointConfig
+from model.memory import compute_dtype, decode_bytes, denoise_bytes, estimate
+from model.schedule import ScheduleConfig
+from model.shapes import TokenGrid
+from model.transformer import TransformerConfig
+from model.vae import VAEConfig
+
+NARROW = TransformerConfig(
+    num_attention_heads=4, attention_head_dim=64, ffn_dim=512, text_dim=32, num_layers=2
+)
+GRID = TokenGrid(2, 32, 48)
+SMALL_VAE = VAEConfig(base_dim=16, num_res_blocks=1)
+
+# Prints how far each computation pushes the process's memory above what it had before it.
+MEASURE = """
+import ctypes, torch
+from pathlib import Path
+from model.streaming import Stream
+from model.transformer import Transformer, TransformerConfig
+from model.vae import VAE, VAEConfig
+
+def kilobytes(kind):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind))
+
+def measure(run):
+    run(16, 16, 1)  # libraries set themselves up
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = kilobytes("VmRSS")
+    run(64, 96, 2)
+    print((kilobytes("VmHWM") - before) * 1024)
+
+def denoise(config, dtype):
+    model = Transformer(config).to(dtype)
+    text = torch.zeros(1, 8, 32, dtype=dtype)
+    return lambda h, w, t: model(torch.zeros(1, 16, t, h, w, dtype=dtype), torch.zeros(1), text)
+
+def decode(config):
+    vae = VAE(config)
+    def run(h, w, t):
+        stream = Stream()
+        for _ in range(t):
+            vae.decode(torch.zeros(1, 16, 1, h // 4, w // 4), stream)
+    return run
+
+narrow = dict(num_attention_heads=4, attention_head_dim=64, text_dim=32, num_layers=2)
+with torch.inference_mode():
+    measure(denoise(TransformerConfig(**narrow, ffn_dim=512), torch.float32))
+    measure(denoise(TransformerConfig(**narrow, ffn_dim=2048), torch.float32))
+    measure(denoise(TransformerConfig(**narrow, ffn_dim=512), torch.bfloat16))
+    measure(decode(VAEConfig(base_dim=16, num_res_blocks=1)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_estimates_are_within_a_factor_of_two_of_what_a_process_takes():
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, check=True, text=True
+    )
+    estimates = {
+        "float32": denoise_bytes(NARROW, GRID, torch.float32),
+        "wide feed-forward": denoise_bytes(replace(NARROW, ffn_dim=2048), GRID, torch.float32),
+        "bfloat16": denoise_bytes(NARROW, GRID, torch.bfloat16),
+        "decode": decode_bytes(SMALL_VAE, height=128, width=192),
+    }
+    taken = map(int, run.stdout.split())
+    for (name, expected), actual in zip(estimates.items(), taken, strict=True):
+        assert expected / 2 < actual < expected * 2, f"{name}: {actual} taken, {expected} estimated"
+
+
+@pytest.fixture
+def config(tmp_path):
+    return CheckpointConfig(
+        folder=tmp_path,
+        model_id="ti2v-5b",
+        family="wan2.2-ti2v",
+        modes=("text",),
+        transformer=TransformerConfig(
+            num_attention_heads=24, in_channels=48, out_channels=48, ffn_dim=14336, num_layers=30
+        ),
+        transformer_2=None,
+        boundary_ratio=None,
+        expand_timesteps=True,
+        vae=VAEConfig(
+            base_dim=160,
+            decoder_base_dim=256,
+            z_dim=48,
+            is_residual=True,
+            in_channels=12,
+            out_channels=12,
+            patch_size=2,
+            scale_factor_spatial=16,
+        ),
+        schedule=ScheduleConfig(),
+        text_length=512,
+        max_frames=121,
+        defaults=PRESETS["wan2.2-ti2v"],
+    )
+
+
+def test_the_weights_of_a_5b_model_are_counted_in_their_dtype(config):
+    size = {"width": 1280, "height": 704, "frames": 121}
+    narrow = estimate(config, **size, dtype=torch.bfloat16)
+    wide = estimate(config, **size, dtype=torch.float32)
+    assert wide.weights - narrow.weights == pytest.approx(2 * 5.0e9, rel=0.01)
+    assert narrow.peak == narrow.weights + max(narrow.denoise, narrow.decode)
+    assert 12e9 < narrow.peak < 40e9  # what such cards are known to manage
+
+
+def test_more_frames_take_more_memory_to_denoise_but_not_to_decode(config):
+    size = {"width": 1280, "height": 704, "dtype": torch.bfloat16}
+    short, long = (estimate(config, **size, frames=frames) for frames in (17, 121))
+    assert long.denoise > 4 * short.denoise
+    assert long.decode == short.decode
+
+
+def test_a_second_expert_doubles_the_transformers_weights(config):
+    size = {"width": 832, "height": 480, "frames": 81, "dtype": torch.bfloat16}
+    one = estimate(config, **size)
+    two = estimate(replace(config, transformer_2=config.transformer), **size)
+    assert two.weights - one.weights == pytest.approx(10.0e9, rel=0.01)
+
+
+def test_the_cpu_computes_in_bfloat16_only_where_it_multiplies_it():
+    flags = Path("/proc/cpuinfo").read_text().split()
+    multiplies = "avx512_bf16" in flags or "amx_bf16" in flags
+    assert compute_dtype("cpu") == (torch.bfloat16 if multiplies else torch.float32)

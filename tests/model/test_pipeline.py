@@ -1,0 +1,214 @@
+"""From a request to frames, on a small random checkpoint."""
+
+import json
+import shutil
+from itertools import groupby
+
+import pytest
+import torch
+from PIL import Image
+
+from model import CheckpointError, Pipeline, Request
+from model.canvas import Canvas, from_uint8, to_uint8
+from model.pipeline import Progress
+
+
+@pytest.fixture(scope="module")
+def pipeline(checkpoint):
+    return Pipeline.load(checkpoint)
+
+
+def frames(pipeline, request, **more) -> torch.Tensor:
+    return torch.cat(list(pipeline.generate(request, **more)))
+
+
+@torch.no_grad()
+def round_trip(pipeline, pixels: torch.Tensor) -> torch.Tensor:
+    """What is left of frames once the (random) VAE has had them."""
+    return to_uint8(pipeline._vae.decode(pipeline._vae.encode(pixels)))
+
+
+def changed(checkpoint, tmp_path, refine: dict):
+    """A copy of the folder with another refine section."""
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    own = json.loads((folder / "kinora.json").read_text())
+    own["refine"] |= refine
+    (folder / "kinora.json").write_text(json.dumps(own))
+    return folder
+
+
+def picture(width=96, height=64) -> Image.Image:
+    ramp = torch.linspace(0, 255, width).expand(height, -1)
+    values = torch.stack([ramp, ramp.flip(1), ramp * 0 + 90], dim=-1).to(torch.uint8)
+    return Image.fromarray(values.numpy())
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "count"), [(96, 64, 1), (64, 96, 5), (50, 37, 9), (33, 64, 13)]
+)
+def test_a_clip_has_exactly_the_size_and_length_asked_for(pipeline, width, height, count):
+    chunks = list(
+        pipeline.generate(Request("a", width=width, height=height, frames=count, steps=1))
+    )
+    assert [1, *[4] * (count // 4)] == [len(chunk) for chunk in chunks]
+    assert {(height, width, 3)} == {tuple(chunk.shape[1:]) for chunk in chunks}
+    assert {torch.uint8} == {chunk.dtype for chunk in chunks}
+
+
+def test_a_seed_means_its_frames(pipeline):
+    first = frames(pipeline, Request("red ball", seed=3))
+    assert torch.equal(first, frames(pipeline, Request("red ball", seed=3)))
+    assert not torch.equal(first, frames(pipeline, Request("red ball", seed=4)))
+
+
+def test_the_prompts_and_the_guidance_matter(pipeline):
+    first = frames(pipeline, Request("red ball", guidance=6.0))
+    for other in (
+        Request("blue cube", guidance=6.0),
+        Request("red ball", guidance=6.0, negative_prompt="red ball"),
+        Request("red ball", guidance=1.0),
+    ):
+        assert not torch.equal(first, frames(pipeline, other))
+
+
+def test_given_noise_stands_in_for_the_seed(pipeline):
+    noise = torch.randn(1, 6, 2, 4, 6, generator=torch.Generator().manual_seed(3))
+    expected = frames(pipeline, Request("a", seed=3))
+    assert torch.equal(expected, frames(pipeline, Request("a", seed=99), noise=noise))
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 2, 6, 4), (6, 2, 4, 6), (2, 6, 2, 4, 6)])
+def test_noise_of_another_shape_is_refused(pipeline, shape):
+    with pytest.raises(ValueError, match=r"^noise: "):
+        pipeline.generate(Request("a"), noise=torch.randn(shape))
+
+
+def test_a_bad_request_is_refused_before_any_frame_is_taken(pipeline):
+    with pytest.raises(ValueError, match=r"^frames: "):
+        pipeline.generate(Request("a", frames=6))
+
+
+def test_progress_counts_the_work_of_each_stage(pipeline):
+    seen = []
+    request = Request("a", frames=9, steps=4)
+    chunks = pipeline.generate(request, on_step=seen.append)
+    assert not seen
+    next(chunks)
+    assert seen[-1] == Progress("decode", 1, 3)  # no frame is decoded before it is wanted
+    list(chunks)
+    stages = {name: list(group) for name, group in groupby(seen, lambda p: p.stage)}
+    assert list(stages) == ["text", "denoise", "decode"]
+    assert [Progress("denoise", i, 4) for i in range(1, 5)] == stages["denoise"]
+    assert [Progress("decode", i, 3) for i in range(1, 4)] == stages["decode"]
+
+
+def test_what_on_step_raises_stops_the_work(pipeline):
+    class Cancelled(Exception):
+        pass
+
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if progress == Progress("denoise", 2, 5):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        frames(pipeline, Request("a", steps=5), on_step=stop)
+    assert seen[-1] == Progress("denoise", 2, 5)
+
+
+def test_a_consumer_is_not_left_in_inference_mode(pipeline):
+    for _ in pipeline.generate(Request("a", steps=1)):
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_an_image_is_the_first_frame(pipeline):
+    first = frames(pipeline, Request("a", image=picture()))[:1]
+    seen = round_trip(pipeline, Canvas.of(96, 64, 32).picture(picture()))
+    assert (first.int() - seen.int()).abs().max() <= 1
+
+
+def test_a_last_image_changes_the_end(pipeline):
+    first = Request("a", image=picture(), frames=9)
+    both = Request("a", image=picture(), last_image=picture().rotate(180), frames=9)
+    assert not torch.equal(frames(pipeline, first)[-1], frames(pipeline, both)[-1])
+
+
+def test_a_weak_edit_stays_closer_to_its_source_than_a_strong_one(pipeline):
+    source = frames(pipeline, Request("a", seed=5))
+
+    seen = round_trip(pipeline, from_uint8(source))
+
+    def distance(strength):
+        edited = frames(pipeline, Request("b", video=source, strength=strength, steps=10))
+        assert edited.shape == source.shape
+        return (edited.float() - seen.float()).square().mean()
+
+    assert distance(0.1) < distance(1.0) / 2
+
+
+def test_a_large_clip_is_refined_from_a_small_one(checkpoint, tmp_path):
+    pipeline = Pipeline.load(changed(checkpoint, tmp_path, {"strength": 1e-4}))
+    seen = []
+    large = Request("a", width=250, height=130, frames=5, steps=3)
+    clip = frames(pipeline, large, on_step=seen.append)
+    assert tuple(clip.shape) == (5, 130, 250, 3)
+    # 3 steps, 2 latent frames enlarged, 2 steps of 4 x 4 tiles of 2 x 3 tokens over 5 x 8
+    denoise = [p for p in seen if p.stage == "denoise"]
+    assert [Progress("denoise", i + 1, 37) for i in range(37)] == denoise
+    # With next to no noise, refining only passes the enlarged clip through the VAE.
+    small = frames(pipeline, Request("a", width=128, height=67, frames=5, steps=3))
+    canvas = Canvas.of(250, 130, 32)
+    (enlarged,) = canvas.resize([from_uint8(small)])
+    expected = to_uint8(canvas.crop(from_uint8(round_trip(pipeline, enlarged))))
+    assert (clip.int() - expected.int()).abs().float().mean() < 2
+
+
+def test_a_large_clip_begins_with_its_image(pipeline):
+    image = picture(256, 128)
+    first = frames(pipeline, Request("a", width=256, height=128, image=image))[:1]
+    seen = round_trip(pipeline, Canvas.of(256, 128, 32).picture(image))
+    assert (first.int() - seen.int()).abs().max() <= 1
+
+
+def test_bfloat16_weights_make_nearly_the_same_frames(checkpoint, pipeline):
+    request = Request("red ball", steps=2, guidance=2.0)
+    half = frames(Pipeline.load(checkpoint, dtype=torch.bfloat16), request)
+    difference = (half.float() - frames(pipeline, request).float()).abs().mean()
+    assert difference < 8
+
+
+def test_capabilities_say_what_the_folder_says(pipeline):
+    able = pipeline.capabilities
+    assert (able.model_id, able.grid, able.frame_factor, able.max_frames) == ("small", 32, 4, 33)
+    assert (
+        able.width,
+        able.height,
+        able.frames,
+        able.fps,
+        able.steps,
+        able.guidance,
+    ) == (96, 64, 5, 16, 3, 3.0)
+    assert able.image_conditioning
+    assert {"text", "image", "first_last", "edit"} == set(able.modes)
+
+
+@pytest.mark.parametrize(
+    "change", [{"strength": 2}, {"tile": 8}, {"tile": None}, {"overlap": "x"}, {"steps": "many"}]
+)
+def test_a_refine_section_that_makes_no_sense_is_a_checkpoint_error(checkpoint, tmp_path, change):
+    folder = changed(checkpoint, tmp_path, change)
+    with pytest.raises(CheckpointError, match=r"kinora\.json: refine"):
+        Pipeline.load(folder)
+
+
+def test_without_refine_steps_a_large_clip_is_made_directly(checkpoint, tmp_path):
+    seen = []
+    clip = frames(
+        Pipeline.load(changed(checkpoint, tmp_path, {"steps": 0})),
+        Request("a", width=250, height=130, frames=1, steps=2),
+        on_step=seen.append,
+    )
+    assert tuple(clip.shape) == (1, 130, 250, 3)
+    assert [Progress("denoise", i, 2) for i in (1, 2)] == [p for p in seen if p.stage == "denoise"]

@@ -1,0 +1,38 @@
+"""Captions: complete ones name every attribute, and every word has a piece of its own."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from model.training import captions, language, scenes
+from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES
+
+
+def test_a_complete_caption_names_object_colour_motion_and_place() -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch = scenes.sample(200, generator)
+    for i, text in enumerate(captions.describe(batch, generator, complete=True)):
+        said = text.lower()
+        named = [SHAPES[int(batch.shape[i])], MOTIONS[int(batch.motion[i])]]
+        if int(batch.style[i]) < 2:
+            named.append(COLOURS[int(batch.colour[i])])
+        for name in named:
+            assert any(words in said for words in captions.WORDS[name]), (name, text)
+        places = captions.PLACES[BACKGROUNDS[int(batch.background[i])]]
+        assert any(place in said for place in places), text
+
+
+def test_every_word_of_the_grammar_is_one_piece_and_other_words_are_spelled(
+    tmp_path: Path,
+) -> None:
+    language.build_tokenizer(tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    generator = torch.Generator().manual_seed(1)
+    for text in captions.describe(scenes.sample(300, generator), generator):
+        pieces = tokenizer.encode(text).tokens
+        assert "<unk>" not in pieces
+        assert "▁" not in pieces, text  # the mark of a word that is not in the vocabulary
+        assert pieces[-1] == "</s>"
+    assert tokenizer.encode("Zeppelin").tokens == ["▁", *"zeppelin", "</s>"]
+    assert tokenizer.encode("RED Ball").ids == tokenizer.encode("red ball").ids

@@ -1,0 +1,85 @@
+import time
+
+import pytest
+
+from app.contract.job import Stage, Status
+from worker.progress import SHARES, Cancelled, Lease, LeaseLost, Stopping
+
+
+@pytest.fixture
+def job(place, spec):
+    place.store.create(spec)
+    return place.store.claim(spec.model, "w", 60)
+
+
+def lease(place, job, lease_s=60.0, stopping=lambda: False):
+    return Lease(job, place.store, lease_s=lease_s, heartbeat_s=0.02, stopping=stopping)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def interrupted(lease):
+    """Whether the next check would raise; the exception is kept for the assertion after it."""
+    try:
+        lease.check()
+    except (Cancelled, LeaseLost, Stopping) as error:
+        lease.raised = type(error)
+        return True
+    return False
+
+
+def test_progress_reaches_the_row_and_never_goes_back(place, job):
+    shown = []
+    with lease(place, job) as held:
+        for stage in SHARES:
+            for step in (1, 2):
+                held.report(stage, step, 2)
+                start, end = SHARES[stage]
+                expected = start + (end - start) * step / 2
+                wait_until(lambda e=expected: place.store.get(job.id).progress == e)
+                shown.append(place.store.get(job.id))
+    assert sorted(shown, key=lambda j: j.progress) == shown
+    assert shown[-1].progress == 1.0 and shown[-1].percent == 99
+
+
+def test_a_held_job_is_never_swept(place, job):
+    with lease(place, job, lease_s=0.5) as held:
+        end = place.store.get(job.id).lease_until + 1
+        while place.store.get(job.id).lease_until < end:
+            assert not place.store.upkeep.lose_expired(3).requeued
+            held.check()
+
+
+def test_cancelling_is_noticed(place, job):
+    with lease(place, job) as held:
+        place.store.cancel(job.id)
+        wait_until(lambda: interrupted(held))
+    assert Cancelled is held.raised
+
+
+def test_a_lost_lease_is_noticed(place, job):
+    with lease(place, job) as held:
+        with place.store.database.write() as connection:
+            connection.exec_driver_sql("UPDATE jobs SET lease_until = 0")
+        place.store.upkeep.lose_expired(3)
+        wait_until(lambda: interrupted(held))
+    assert LeaseLost is held.raised
+    assert Status.QUEUED is place.store.get(job.id).status
+
+
+def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(place, job, tmp_path):
+    (tmp_path / "kinora.db").rename(tmp_path / "away.db")
+    place.store.database.engine.dispose()
+    with lease(place, job, lease_s=0.2) as held:
+        wait_until(lambda: interrupted(held))
+    assert LeaseLost is held.raised
+
+
+def test_a_stopping_worker_stops_at_the_next_step(place, job):
+    with lease(place, job, stopping=lambda: True) as held, pytest.raises(Stopping):
+        held.report(Stage.DENOISE, 1, 10)

@@ -1,0 +1,204 @@
+import io
+import json
+import threading
+import time
+from dataclasses import replace
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.contract.blobs import Blobs
+from app.contract.job import Stage, Status, input_key, output_key
+from app.contract.store import Store
+from worker.encode import EncodeError
+from worker.render import render, request_of
+
+
+def claim(place, spec, **more):
+    place.store.create(spec, **more)
+    return place.store.claim(spec.model, "worker-1", 60)
+
+
+def frames_of(data, tmp_path):
+    path = tmp_path / "downloaded.mp4"
+    path.write_bytes(data)
+    reader = imageio_ffmpeg.read_frames(str(path))
+    size = next(reader)["size"]
+    return np.stack([np.frombuffer(f, np.uint8).reshape(size[1], size[0], 3) for f in reader])
+
+
+class Watched(Store):
+    """The store, telling the test of every beat of the job."""
+
+    def watch(self, on_beat):
+        self.on_beat = on_beat
+
+    def beat(self, job_id, attempt, lease_s, stage, progress):
+        cancelling = super().beat(job_id, attempt, lease_s, stage, progress)
+        self.on_beat(stage)
+        return cancelling
+
+
+@pytest.fixture
+def slow(spec):
+    """A job that takes long enough to be disturbed."""
+    return replace(spec, width=256, height=256, frames=17, steps=150)
+
+
+def disturbed(place, spec, disturb, stage=Stage.DENOISE):
+    """Renders a job and calls `disturb(job)` once, from another thread, when it is in `stage`."""
+    job = claim(place, spec)
+    done = threading.Event()
+
+    def wait():
+        deadline = time.monotonic() + 60
+        while place.store.get(job.id).stage is not stage and not done.is_set():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        disturb(job)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    render(job, place)
+    done.set()
+    thread.join()
+    return place.store.get(job.id)
+
+
+def test_a_job_becomes_a_stored_clip_with_a_thumbnail(place, spec, tmp_path):
+    job = claim(place, spec)
+    render(job, place)
+    done = place.store.get(job.id)
+    assert (done.status, done.progress, done.error_code) == (Status.COMPLETED, 1.0, None)
+    assert output_key(job.id, 1, "video.mp4") == done.output_key
+    data = place.blobs.get(done.output_key)
+    assert len(data) == done.output_bytes
+    assert frames_of(data, tmp_path).shape == (9, 96, 64, 3)
+    with Image.open(io.BytesIO(place.blobs.get(done.thumbnail_key))) as thumbnail:
+        assert thumbnail.size == (64, 96)
+    assert list(place.scratch.iterdir()) == []
+
+
+def test_the_same_spec_gives_the_same_file(place, spec):
+    files = []
+    for seed in (1, 1, 2):
+        job = claim(place, replace(spec, seed=seed))
+        render(job, place)
+        files.append(place.blobs.get(place.store.get(job.id).output_key))
+    assert files[0] == files[1] != files[2]
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_a_still_is_stored_as_an_image(place, spec, kind):
+    job = claim(place, replace(spec, frames=1, output=kind))
+    render(job, place)
+    with Image.open(io.BytesIO(place.blobs.get(place.store.get(job.id).output_key))) as still:
+        assert (kind.upper(), (64, 96)) == (still.format, still.size)
+
+
+def test_a_reference_image_reaches_the_model(place, spec):
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 96), (10, 200, 30)).save(picture, "PNG")
+    key = input_key("video_x", "image.png")
+    place.blobs.put(key, picture.getvalue(), "image/png")
+    request = request_of(replace(spec, image=key), place.blobs)
+    assert request.image.getpixel((0, 0)) == (10, 200, 30)
+    job = claim(place, replace(spec, image=key))
+    render(job, place)
+    assert Status.COMPLETED is place.store.get(job.id).status
+
+
+def test_a_missing_reference_fails_the_job_with_a_reason(place, spec):
+    job = claim(place, replace(spec, image="inputs/none/image.png"))
+    render(job, place)
+    failed = place.store.get(job.id)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "input_missing")
+
+
+def test_a_request_that_the_model_refuses_fails_with_its_words(place, spec):
+    job = claim(place, replace(spec, frames=8))
+    render(job, place)
+    failed = place.store.get(job.id)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "invalid_request")
+    assert "frames" in failed.error_message
+
+
+@pytest.mark.parametrize("stage", [Stage.DENOISE, Stage.DECODE])
+def test_a_cancelled_job_stops_and_leaves_nothing(place, slow, stage):
+    frames = 81 if stage is Stage.DECODE else 17
+    steps = 2 if stage is Stage.DECODE else 150
+    spec = replace(slow, frames=frames, steps=steps)
+    ended = disturbed(place, spec, lambda job: place.store.cancel(job.id), stage)
+    assert (ended.status, ended.error_code) == (Status.FAILED, "cancelled")
+    assert list(place.blobs.list()) == []
+    assert list(place.scratch.iterdir()) == []
+
+
+def test_a_deleted_running_job_stops(place, slow):
+    job = claim(place, slow)
+    thread = threading.Thread(target=render, args=(job, place))
+    thread.start()
+    place.store.delete(job.id)
+    thread.join()
+    assert [job.id] == place.store.upkeep.deleted()
+
+
+def test_a_stopping_worker_hands_its_job_back_and_sends_a_message(place, slow):
+    stopping = threading.Event()
+    place = replace(place, stopping=stopping.is_set)
+    before = place.queue.depth(slow.model)
+    released = disturbed(place, slow, lambda job: stopping.set())
+    assert (released.status, released.attempt, released.losses) == (Status.QUEUED, 1, 0)
+    assert before + 1 == place.queue.depth(slow.model)
+    assert list(place.blobs.list()) == []
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(place, slow):
+    def take_over(job):
+        with place.store.database.write() as connection:
+            connection.exec_driver_sql("UPDATE jobs SET lease_until = 0")
+        place.store.upkeep.lose_expired(3)
+        place.store.claim(slow.model, "worker-2", 60)
+
+    now = disturbed(place, slow, take_over)
+    assert (now.status, now.attempt, now.worker) == (Status.IN_PROGRESS, 2, "worker-2")
+    assert list(place.blobs.list()) == []
+
+
+def test_outputs_of_lost_attempts_are_removed_at_the_end(place, spec):
+    job = claim(place, spec)
+    place.blobs.put(output_key(job.id, 1, "video.mp4"), b"orphan", "video/mp4")
+    place.store.upkeep.lose_of_worker("worker-1", 3)
+    again = place.store.claim(spec.model, "worker-2", 60)
+    render(again, place)
+    keys = {blob.key for blob in place.blobs.list()}
+    assert {output_key(job.id, 2, name) for name in ("video.mp4", "thumbnail.webp")} == keys
+
+
+class FullStore(Blobs):
+    """A blob folder on a disk that is full."""
+
+    def put(self, key, data, content_type):
+        raise OSError(28, "No space left on device", key)
+
+
+def test_a_full_disk_is_tried_again_elsewhere_and_then_fails(place, spec):
+    full = replace(place, blobs=FullStore(place.blobs._store))
+    job = claim(place, spec)
+    for attempt in (1, 2):
+        render(job, full)
+        assert Status.QUEUED is place.store.get(job.id).status
+        job = place.store.claim(spec.model, f"worker-{attempt}", 60)
+    render(job, full)
+    failed = place.store.get(job.id)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "worker_error")
+    assert "/" not in failed.error_message
+
+
+def test_odd_sides_fail_with_a_reason(place, spec):
+    job = claim(place, replace(spec, width=65))
+    render(job, place)
+    assert json.loads("true") and place.store.get(job.id).error_code == "encode_failed"
+    assert EncodeError
