@@ -25,12 +25,11 @@ serve: setup ## run the whole service on this machine until Ctrl-C (ARGS="--port
 	@.venv/bin/kinora serve $(ARGS)
 
 test: .venv/.dev ## run every check and test, real services included (ARGS="tests/app -k keys")
-	@$(python) -m ruff check --quiet .
 	@scripts/services
 	@$(python) -m pytest -q -m "not browser" $(ARGS)
 
 check: .venv/.dev ## ruff, import rules and types; no tests
-	@$(python) -m ruff check .
+	@$(python) -m ruff check --output-format concise .
 	@.venv/bin/lint-imports --no-logo
 	@$(python) -m pyright
 

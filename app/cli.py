@@ -3,14 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-if TYPE_CHECKING:
-    from app.contract.settings import Settings
+from app.calls import calls
+from app.options import Checkpoints, Data, Host, Port, fail, settings_of
 
-LOCAL = "http://127.0.0.1:8000"
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from app.contract.store import Store
 
 app = typer.Typer(
     help="Make videos from text and images, on your own machine, behind OpenAI's Videos API.",
@@ -21,21 +24,8 @@ app = typer.Typer(
 keys = typer.Typer(
     help="API keys: while there is none, only this machine may call.", no_args_is_help=True
 )
+app.add_typer(calls)
 app.add_typer(keys, name="keys")
-
-Data = Annotated[Path | None, typer.Option(help="Folder for everything the service keeps.")]
-Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")]
-Checkpoints = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--checkpoint", help="Folder of a checkpoint in the diffusers layout; may be repeated."
-    ),
-]
-Server = Annotated[str | None, typer.Option(envvar="KINORA_SERVER", help=f"Default: {LOCAL}.")]
-Key = Annotated[
-    str | None, typer.Option(envvar="KINORA_API_KEY", help="API key, if the server wants one.")
-]
 
 
 @app.command()
@@ -49,14 +39,14 @@ def serve(
     """Run the whole service in the foreground: API, queue, workers, courier. Ctrl-C stops it."""
     from app import embedded
 
-    settings = _settings(host=host, port=port, data=data)
+    settings = settings_of(host=host, port=port, data=data)
     sys.exit(embedded.serve(settings, tuple(checkpoint or ()), workers))
 
 
 @app.command()
 def api(host: Host = None, port: Port = None) -> None:
     """Run the HTTP API alone; database, Redis and storage come from KINORA_* variables."""
-    _become("app.main", _settings(host=host, port=port).to_env())
+    _become("app.main", settings_of(host=host, port=port).to_env())
 
 
 @app.command()
@@ -73,64 +63,6 @@ def worker(
 def courier() -> None:
     """Run the courier: it brings back the jobs of lost workers and cleans up."""
     _become("worker.courier", {})
-
-
-@app.command()
-def generate(
-    prompt: Annotated[str, typer.Argument(help="What is to be seen.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="File to write; - is stdout.")
-    ] = "video.mp4",
-    image: Annotated[
-        Path | None, typer.Option(help="First frame: a PNG, JPEG or WebP file.")
-    ] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of the clip.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same clip.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model of the server.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="How closely to follow the prompt.")
-    ] = None,
-    negative: Annotated[str | None, typer.Option(help="What is not to be seen.")] = None,
-    fps: Annotated[int | None, typer.Option(help="Frames per second.")] = None,
-    server: Server = None,
-    key: Key = None,
-    data: Data = None,
-    as_json: Annotated[  # noqa: FBT002  (typer makes a flag of it)
-        bool, typer.Option("--json", help="Print the video's record as JSON.")
-    ] = False,
-) -> None:
-    """Make one video. With no server running here, one is started for this call.
-
-    Exit codes: 0 done, 1 the video failed, 2 the request was refused, 3 no server, 130 interrupted.
-    """
-    from app.generate import REFUSED, UNREACHABLE, Target, read_image
-    from app.generate import generate as make
-    from app.local import StartError, reach
-
-    if as_json and output == "-":
-        _fail("--json and -o - would both write to standard output", REFUSED)
-    fields: dict[str, Any] = {
-        "prompt": prompt,
-        "model": model,
-        "size": size,
-        "seconds": seconds,
-        "seed": seed,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "negative_prompt": negative,
-        "fps": fps,
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        file = None if image is None else read_image(image)
-        with reach(server, key, _settings(data=data)) as client:
-            sys.exit(make(client, given, Target(output), image=file, as_json=as_json))
-    except OSError as error:
-        _fail(str(error), REFUSED)
-    except StartError as error:
-        _fail(str(error), UNREACHABLE)
 
 
 @app.command()
@@ -155,7 +87,7 @@ def doctor(
     from app.doctor import examine
 
     console = Console(highlight=False)
-    settings = _settings(host=host, port=port, data=data)
+    settings = settings_of(host=host, port=port, data=data)
     embedded = "KINORA_REDIS_URL" not in os.environ
     failed = 0
     for finding in examine(settings, tuple(checkpoint or ()), embedded=embedded):
@@ -202,28 +134,18 @@ def revoke_key(
         try:
             store.keys.revoke(key_id)
         except KeyNotFound as error:
-            _fail(str(error))
+            fail(str(error))
     print(f"{key_id} is revoked")
 
 
-def _settings(**given: Any) -> "Settings":
-    """The environment's settings with the options given; ends the command when they are bad."""
-    from app.contract.settings import Settings, SettingsError, variable
-
-    options = {variable(name): str(value) for name, value in given.items() if value is not None}
-    try:
-        return Settings.from_env(os.environ | options)
-    except SettingsError as error:
-        _fail(str(error))
-
-
-def _store(data: Path | None) -> Any:
+def _store(data: Path | None) -> "AbstractContextManager[Store]":
     """The database, brought to this version; closed at the end of the `with`."""
     from contextlib import closing
 
+    from app.contract.store import Store
     from app.migrations.upgrade import upgrade
 
-    settings = _settings(data=data)
+    settings = settings_of(data=data)
     upgrade(settings.database_url)
     return closing(Store.open(settings.database_url))
 
@@ -234,11 +156,6 @@ def _become(module: str, variables: dict[str, str]) -> NoReturn:
     here = str(Path(__file__).resolve().parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606  (no shell is the point)
-
-
-def _fail(message: str, code: int = 2) -> NoReturn:
-    print(f"kinora: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -66,20 +67,27 @@ class Client:
 
     def get(self, video_id: str) -> dict[str, Any]:
         """The video as it is now."""
-        return self._call("GET", f"/v1/videos/{video_id}")
+        return self._call("GET", f"/v1/videos/{quote(video_id, safe='')}")
+
+    def list(self, limit: int, after: str | None = None) -> list[dict[str, Any]]:
+        """The newest videos, or those made before the video `after`."""
+        params: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
+        return self._call("GET", "/v1/videos", params=params)["data"]
+
+    def delete(self, video_id: str) -> None:
+        """Deletes a video."""
+        self._call("DELETE", f"/v1/videos/{quote(video_id, safe='')}")
 
     def cancel(self, video_id: str) -> dict[str, Any]:
         """Stops a video that is not finished."""
-        return self._call("POST", f"/v1/videos/{video_id}/cancel")
-
-    def models(self) -> list[dict[str, Any]]:
-        """What the server can make videos with."""
-        return self._call("GET", "/v1/models")["data"]
+        return self._call("POST", f"/v1/videos/{quote(video_id, safe='')}/cancel")
 
     def content(self, video_id: str) -> Iterator[bytes]:
         """The finished video's file, in chunks."""
         try:
-            with self.http.stream("GET", f"/v1/videos/{video_id}/content") as answer:
+            with self.http.stream(
+                "GET", f"/v1/videos/{quote(video_id, safe='')}/content"
+            ) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _error(answer)

@@ -40,8 +40,8 @@ def decode(data: bytes, max_pixels: int) -> bytes:
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f"is {width}x{height}; at most {max_pixels} pixels are taken")
-        if getattr(image, "n_frames", 1) > 1:
-            raise ValueError(f"is an animation of {image.n_frames} frames; send a still")
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise ValueError(f"is an animation of {frames} frames; send a still")
         image.load()
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):  # 16 bits of grey; convert() would clip instead of scale

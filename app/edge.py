@@ -5,12 +5,16 @@ that really arrive, so a chunked body or a false Content-Length cannot pass it.
 """
 
 import secrets
+import time
 from dataclasses import dataclass
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BodyTooLarge, fault_answer
+
+log = structlog.get_logger()
 
 #: A refused body is read to its end, and dropped, up to this multiple of the limit: a client that
 #: is still sending when the connection closes sees a reset instead of the answer.
@@ -19,7 +23,10 @@ DRAIN = 4
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
-    """Adds `x-request-id` to each answer and keeps it in `request.state` for the log."""
+    """Adds `x-request-id` to each answer and to every event that is logged meanwhile.
+
+    What changes something or fails is logged itself; reading is not, as clients poll.
+    """
 
     app: ASGIApp
 
@@ -29,12 +36,24 @@ class RequestId:
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
 
+        method, path, began = scope["method"], scope["path"], time.monotonic()
+
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
+                status, elapsed = message["status"], time.monotonic() - began
+                if method not in ("GET", "HEAD") or status >= 500:
+                    log.info(
+                        "http.answered",
+                        method=method,
+                        path=path,
+                        status=status,
+                        seconds=round(elapsed, 3),
+                    )
             await send(message)
 
-        return await self.app(scope, receive, named)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            return await self.app(scope, receive, named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ RequestFault
 └── Unavailable      503   a part of the service is down; worth a retry
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 class RequestFault(Exception):
@@ -150,20 +150,21 @@ def add_error_handlers(app: FastAPI) -> None:
         return fault_answer(InvalidRequest("The connection closed before the body was complete."))
 
     @app.exception_handler(OperationalError)
-    def database_down(request: Request, exc: OperationalError) -> JSONResponse:
-        log.error("database failed on %s %s", request.method, request.url.path, exc_info=exc)
+    def database_down(_request: Request, exc: OperationalError) -> JSONResponse:
+        log.error("database.failed", exc_info=exc)
         fault = Unavailable("The database does not answer.", headers={"retry-after": "2"})
         return fault_answer(fault)
 
     @app.exception_handler(BaseError)
-    def storage_down(request: Request, exc: BaseError) -> JSONResponse:
-        log.error("storage failed on %s %s", request.method, request.url.path, exc_info=exc)
+    def storage_down(_request: Request, exc: BaseError) -> JSONResponse:
+        log.error("storage.failed", exc_info=exc)
         fault = Unavailable("The object storage does not answer.", headers={"retry-after": "2"})
         return fault_answer(fault)
 
     @app.exception_handler(Exception)
-    def unexpected(request: Request, _exc: Exception) -> JSONResponse:
+    def unexpected(request: Request, exc: Exception) -> JSONResponse:
         request_id = getattr(request.state, "request_id", "")
+        log.error("http.failed", request_id=request_id, exc_info=exc)
         fault = RequestFault(
             f"The server failed on this request. Its log has the cause under {request_id}.",
             headers={"x-request-id": request_id},

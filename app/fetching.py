@@ -102,7 +102,10 @@ class Fetcher:
             raise FetchError("only https:// URLs and data: URLs are taken")
         if parsed.userinfo:
             raise FetchError("the URL must not carry a user name or password")
-        addresses = self.resolve(parsed.host, parsed.port or 443)
+        port = 443 if parsed.port is None else parsed.port
+        if not 0 < port < 2**16:
+            raise FetchError(f"the URL's port cannot be {port}")
+        addresses = self.resolve(parsed.host, port)
         if not addresses or not (self.allow_private or all(map(is_public, addresses))):
             raise FetchError(f"the host {parsed.host} is not on the public internet")
         return parsed.copy_with(host=str(addresses[0])), parsed.netloc.decode("ascii")

@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +52,17 @@ def generate(
 ) -> int:
     """Make one video and store it; returns the exit code. Progress and errors go to stderr."""
     console = Console(stderr=True, highlight=False)
-    video_id = None
+    video_id: str | None = None
     try:
         video = client.create(fields, image)
-        video_id = video["id"]
+        video_id = str(video["id"])
         video = watch(client, video, console)
         if as_json:
             sys.stdout.write(json.dumps(video, ensure_ascii=False) + "\n")
         if video["status"] == "failed":
             error = video["error"]
-            console.print(f"the video failed ({error['code']}): {error['message']}", style="red")
+            said = f"the video failed ({error['code']}): {error['message']}"
+            console.print(said, style="red", markup=False)
             return FAILED
         target.store(client, video_id)
     except ServerError as error:
@@ -79,22 +82,46 @@ def generate(
 
 
 def watch(client: Client, video: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Follow a video to its end with a progress bar; returns its last state."""
+    """Follow a video to its end, showing how far it is; returns its last state."""
+    shown = _bar if console.is_terminal else _lines
+    with shown(console) as show:
+        while True:
+            show(STAGES.get(str(video["stage"]), ""), video["progress"])
+            if video["status"] not in ("queued", "in_progress"):
+                return video
+            time.sleep(POLL_S)
+            video = client.get(video["id"])
+
+
+Show = Callable[[str, int], None]
+
+
+@contextmanager
+def _bar(console: Console) -> Generator[Show]:
+    """A moving bar with stage, per cent and the time that is left."""
     columns = (
         TextColumn("{task.description:<20}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
-        task = bar.add_task(STAGES["queued"], total=100)
-        while True:
-            stage = STAGES.get(video["stage"], video["stage"])
-            bar.update(task, completed=video["progress"], description=stage)
-            if video["status"] not in ("queued", "in_progress"):
-                return video
-            time.sleep(POLL_S)
-            video = client.get(video["id"])
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=100)
+        yield lambda stage, percent: progress.update(task, description=stage, completed=percent)
+
+
+@contextmanager
+def _lines(console: Console) -> Generator[Show]:
+    """A line for each stage and each tenth of the work, for logs and pipes."""
+    last: tuple[str, int] | None = None
+
+    def show(stage: str, percent: int) -> None:
+        nonlocal last
+        if last != (stage, percent // 10):
+            last = (stage, percent // 10)
+            console.print(f"{percent:3} %  {stage}", markup=False)
+
+    yield show
 
 
 def _cancel(client: Client, video_id: str) -> None:

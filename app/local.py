@@ -49,18 +49,22 @@ def service(
         _stop(child)
 
 
+def running(server: str | None, key: str | None, settings: Settings) -> Client:
+    """A client of `server`, or of the service of these settings when none is named."""
+    return Client.of(server or f"http://127.0.0.1:{settings.port}", key)
+
+
 @contextmanager
 def reach(server: str | None, key: str | None, settings: Settings) -> Generator[Client]:
-    """A client of `server`; when none is named, of the service that runs here or is started for it.
+    """As `running`; but when no server is named and none runs here, one is started for this call.
 
     Raises StartError.
     """
-    address = server or f"http://127.0.0.1:{settings.port}"
-    with Client.of(address, key) as client:
+    with running(server, key, settings) as client:
         if server is not None or client.is_alive():
             yield client
             return
-    sys.stderr.write(f"no service at {address}: starting one for this call\n")
+    sys.stderr.write("no service is running here: starting one for this call\n")
     with service(settings.data) as client:
         yield client
 

@@ -7,11 +7,13 @@ import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
 from app.api import models, ops, page, videos
+from app.api.document import describe
 from app.auth import ExposedError, check_exposure
 from app.contract import logs
 from app.contract.settings import Settings, SettingsError
@@ -42,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.parts.close()
 
     app = FastAPI(title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    app.openapi = partial(describe, app)
     add_error_handlers(app)
     for router in (videos.router, models.router, ops.router, page.router):
         app.include_router(router)

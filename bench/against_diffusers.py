@@ -26,7 +26,7 @@ from model.training.train_transformer import TEXT_DIM, TINY
 from model.training.train_vae import TINY_VAE
 
 STAGES = ("text", "denoise", "decode")
-PROMPT = "a red ball moves right on a green background"
+PROMPT = "a red ball moves right over the sea"
 
 #: Renders the clip once: frames (uint8 [f, h, w, 3]) after telling the clock of each piece of work.
 Render = Callable[["Clock"], Tensor]

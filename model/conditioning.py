@@ -14,7 +14,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from model.streaming import Stream
 from model.vae import VAE
 
 __all__ = ["Conditioning", "Mechanism", "clean_frames", "condition_channels", "encode", "free"]
@@ -108,11 +107,10 @@ def condition_channels(
 
 
 def encode(vae: VAE, chunks: Iterable[Float[Tensor, "1 3 f H W"]]) -> Float[Tensor, "1 z t h w"]:
-    """Normalised float32 latents of a clip that comes in chunks, 4k + 1 frames first, then 4k."""
-    stream = Stream()
+    """Normalised float32 latents of a clip that comes in chunks of any size."""
     weight = next(vae.parameters())
-    latents = [vae.encode(chunk.to(weight), stream).float() for chunk in chunks]
-    return vae.normalize(torch.cat(latents, dim=2))
+    latents = vae.encode_stream(chunk.to(weight) for chunk in chunks)
+    return vae.normalize(torch.cat([part.float() for part in latents], dim=2))
 
 
 def _blank_between(first: Tensor, last: Tensor | None, frames: int) -> Iterator[Tensor]:

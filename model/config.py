@@ -154,9 +154,9 @@ class _OwnWords:
     max_sequence_length: int | None = None
     max_frames: int | None = None
     #: Keys of Defaults, and `flow_shift`.
-    default: dict | None = None
+    default: dict[str, Any] | None = None
     train_grid: tuple[int, int] | None = None
-    refine: dict | None = None
+    refine: dict[str, Any] | None = None
 
 
 def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
@@ -257,6 +257,8 @@ def _build(record: type[Record], described: Mapping[str, Any], path: Path) -> Re
 
 def _fits(value: Any, hint: Any) -> bool:
     options = get_args(hint)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict)
     if isinstance(hint, types.UnionType):
         return any(_fits(value, option) for option in options)
     if get_origin(hint) is Literal:

@@ -58,7 +58,7 @@ def guide(
     prompts: Float[Tensor, "p l d"],
     scale: float,
     *,
-    image: Float[Tensor, "1 l d"] | None = None,
+    image: Float[Tensor, "1 image_l image_d"] | None = None,
     tokens: int,
     rope_scale: float = 1.0,
 ) -> Guided:

@@ -59,8 +59,8 @@ def estimate(
         math.ceil(width / (space * pw)),
     )
     experts = [e for e in (config.transformer, config.transformer_2) if e is not None]
-    weights = sum(_parameters(Transformer, expert) for expert in experts) * dtype.itemsize
-    weights += _parameters(VAE, config.vae) * FLOAT32
+    weights = sum(_parameters(expert) for expert in experts) * dtype.itemsize
+    weights += _parameters(config.vae) * FLOAT32
     branches = 2 if guided else 1
     contexts = branches * len(experts) * _context_values(config.transformer, config.text_length)
     return Memory(
@@ -105,9 +105,10 @@ def compute_dtype(device: torch.device | str) -> torch.dtype:
     return torch.bfloat16 if multiplies else torch.float32
 
 
-def _parameters(module: type[Transformer] | type[VAE], config: object) -> int:
+def _parameters(config: TransformerConfig | VAEConfig) -> int:
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in module(config).parameters())
+        module = Transformer(config) if isinstance(config, TransformerConfig) else VAE(config)
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _context_values(config: TransformerConfig, text_length: int) -> int:

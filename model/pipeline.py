@@ -23,7 +23,6 @@ from model.request import Capabilities, Request, Resolved, resolve
 from model.sampling import Prompt, Sampler, planned, tile_spans
 from model.shapes import latent_frames
 from model.shards import CheckpointError
-from model.streaming import Stream
 from model.text import TextEncoder
 from model.transformer import Transformer
 from model.upscale import Refine, base_size
@@ -97,7 +96,7 @@ class Pipeline:
     def generate(
         self,
         request: Request,
-        noise: Float[Tensor, "1 z t h w"] | None = None,
+        noise: Tensor | None = None,
         on_step: Callable[[Progress], None] | None = None,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         """Check `request` (ValueError "<field>: …") and yield its frames in chunks, in order.
@@ -110,14 +109,15 @@ class Pipeline:
         canvas = Canvas.of(resolved.width, resolved.height, self.capabilities.grid)
         generator = torch.Generator().manual_seed(resolved.seed)
         shape = self._latent_shape(resolved.frames, self._small(canvas) or canvas)
+        # Drawn on the CPU in float32, so that a seed means the same noise on every device.
+        drawn = torch.randn(shape, generator=generator)
         if noise is None:
-            # Drawn on the CPU in float32, so that a seed means the same noise on every device.
-            noise = torch.randn(shape, generator=generator)
+            noise = drawn
         elif tuple(noise.shape) != shape or not noise.is_floating_point():
             raise ValueError(f"noise: must be floats of shape {shape}, not {tuple(noise.shape)}")
         return self._frames(resolved, canvas, noise, generator, on_step or _unheard)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _frames(
         self,
         request: Resolved,
@@ -155,10 +155,9 @@ class Pipeline:
     def _decode(
         self, latents: Float[Tensor, "1 z t h w"], canvas: Canvas, count: "_Count"
     ) -> Iterator[Float[Tensor, "1 3 f h w"]]:
-        """Frames in [-1, 1] of one latent frame at a time, cropped to the canvas."""
-        stream = Stream()
-        for part in latents.split(1, dim=2):
-            frames = self._vae.decode(self._vae.denormalize(part), stream)
+        """Frames in [-1, 1], cropped to the canvas, of one latent frame at a time."""
+        parts = (self._vae.denormalize(part) for part in latents.split(1, dim=2))
+        for frames in self._vae.decode_stream(parts):
             count.done()
             yield canvas.crop(frames)
 

@@ -4,6 +4,8 @@ The first frame is a group of its own wherever time is halved or doubled: 4k + 1
 latent frames.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -24,7 +26,7 @@ class Downsample(nn.Module):
         self.time_conv = CausalConv3d(dim, dim, (3, 1, 1), stride_t=2) if time else None
 
     def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b s p q c"]:
-        _, conv = self.resample
+        conv = cast(nn.Conv2d, self.resample[1])
         x = F.pad(x, (0, 0, 0, 1, 0, 1))  # one column right, one row below
         x = convolve(x, conv.weight.unsqueeze(2), conv.bias, (1, 2, 2), (0, 0, 0))
         if self.time_conv is None:
@@ -53,12 +55,14 @@ class Upsample(nn.Module):
                 x = self.time_conv(x, stream)
                 x = rearrange(x, "b t h w (r c) -> b (t r) h w c", r=2)
             x = torch.cat([first, x], 1) if stream.begins else x
-        _, conv = self.resample
+        conv = cast(nn.Conv2d, self.resample[1])
         return _double(x, conv.weight, conv.bias)
 
 
 def _double(
-    x: Float[Tensor, "b t h w c"], weight: Float[Tensor, "o c 3 3"], bias: Float[Tensor, " o"]
+    x: Float[Tensor, "b t h w c"],
+    weight: Float[Tensor, "o c 3 3"],
+    bias: Float[Tensor, " o"] | None,
 ) -> Float[Tensor, "b t p q o"]:
     """Each pixel doubled both ways, then a convolution with `weight`.
 

@@ -30,7 +30,7 @@ class Prompt:
     """Prompt and, where guidance needs it, negative prompt (p is 1 or 2); CLIP's view of images."""
 
     text: Float[Tensor, "p l d"]
-    image: Float[Tensor, "1 l d"] | None = None
+    image: Float[Tensor, "1 image_l image_d"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,8 +94,8 @@ class Schedule:
     """Noise levels (n + 1 of them, the last is 0) and the `timesteps` the model is told."""
 
     solver: Solver
-    sigmas: Float[Tensor, " n+1"]
-    timesteps: Float[Tensor, " n"]
+    sigmas: Float[Tensor, " levels"]
+    timesteps: Float[Tensor, " steps"]
 
     @property
     def steps(self) -> int:

@@ -1,4 +1,4 @@
-"""Causal convolution of a sequence that comes in chunks, and what is remembered between two of them.
+"""Causal convolution of a clip that comes in chunks, and what is remembered between two of them.
 
 Activations are [b, t, h, w, c]: norms reduce over contiguous memory, and every convolution sees the
 channels-last layout that oneDNN and cuDNN are fastest in.
@@ -6,7 +6,6 @@ channels-last layout that oneDNN and cuDNN are fastest in.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 __all__ = ["CausalConv3d", "Pointwise", "RMSNorm", "Stream", "convolve"]
 
-#: Elements that are normalised at a time; a few of such buffers fit a core's own cache.
+#: Elements that a CPU normalises at a time; a few such buffers fit a core's own cache.
 _STRIP = 1 << 18
 
 _CPU_DTYPES = (torch.float32, torch.bfloat16)
@@ -41,7 +40,7 @@ class Stream:
         """The next chunk is the first."""
         return self.frames == 0
 
-    def at(self, place: str) -> Self:
+    def at(self, place: str) -> "Stream":
         """The same stream for layers that see only one part of the picture, `place`."""
         return replace(self, place=f"{place}:")
 
@@ -51,7 +50,7 @@ class Stream:
         return {"frames": torch.tensor(self.frames), **past}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Stream":
         """The state that `tensors()` gave; ValueError if it is something else."""
         names = [name for name in tensors if name.startswith("past.")]
         if "frames" not in tensors or len(names) != len(tensors) - 1:
@@ -97,7 +96,7 @@ class Stream:
         if t > keep:  # too large to hold on to
             self.seed(layer, room[:, t:])
             return
-        for i in range(keep):  # one by one, because both ranges may overlap
+        for i in reversed(range(keep)):  # one by one, because both ranges may overlap
             room[:, i] = room[:, t + i]
         key = self.place + layer
         self._rooms[key] = room
@@ -114,7 +113,7 @@ def convolve(
     """A convolution of channels-last frames; stride and zero padding are (t, h, w)."""
     x = x.permute(0, 4, 1, 2, 3)
     if x.device.type == "cpu" and x.dtype in _CPU_DTYPES and torch.backends.mkldnn.is_available():
-        # F.conv3d leaves oneDNN for a kernel 5 to 10 times slower when b == 1 and the clip is small.
+        # F.conv3d leaves oneDNN for a kernel 5 to 10 times slower when b == 1 and t h w is small.
         y = torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, stride, (1, 1, 1), 1)
     else:
         y = F.conv3d(x, weight, bias, stride, padding)
@@ -122,7 +121,7 @@ def convolve(
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) over the channels, times gamma (Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4)."""
+    """x / rms(x) over the channels, times gamma (Zhang & Sennrich 2019, arXiv:1910.07467, 4)."""
 
     def __init__(self, dim: int, *ones: int):
         super().__init__()
@@ -134,7 +133,12 @@ class RMSNorm(nn.Module):
     def silu(
         self, x: Float[Tensor, "b t h w c"], out: Float[Tensor, "b t h w c"]
     ) -> Float[Tensor, "b t h w c"]:
-        """SiLU of the norm, written to `out` a few rows at a time; without gradient."""
+        """SiLU of the norm, written to `out`; without gradient.
+
+        On a CPU a few rows go through all of it at a time, so that they stay in the cache.
+        """
+        if x.device.type != "cpu":
+            return out.copy_(F.silu(self(x), inplace=True))
         gain = self.gamma.flatten().float() * x.shape[-1] ** 0.5
         rows = max(1, _STRIP // x[:, :, 0].numel())
         for source, target in zip(x.split(rows, 2), out.split(rows, 2), strict=True):
@@ -152,25 +156,25 @@ class CausalConv3d(nn.Conv3d):
 
     def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int, int], stride_t: int = 1):
         super().__init__(c_in, c_out, kernel, stride=(stride_t, 1, 1))
+        self._keep = kernel[0] - stride_t
+        self._geometry = (stride_t, 1, 1), (0, kernel[1] // 2, kernel[2] // 2)
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # a stream beside the frames
         self, x: Float[Tensor, "b t h w c"], stream: Stream, norm: RMSNorm | None = None
     ) -> Float[Tensor, "b s h w o"]:
         """Convolve `x`, or with `norm` the SiLU of its norm."""
-        kt, kh, kw = self.kernel_size
-        keep = kt - self.stride[0]
-        padding = (0, kh // 2, kw // 2)
         if torch.is_grad_enabled():
             x = x if norm is None else F.silu(norm(x))
-            x = stream.extend(self.name, x, keep)
-            return convolve(x, self.weight, self.bias, self.stride, padding)
-        room = stream.room(self.name, x, keep)
+            x = stream.extend(self.name, x, self._keep)
+            return convolve(x, self.weight, self.bias, *self._geometry)
+        room = stream.room(self.name, x, self._keep)
+        fresh = room[:, self._keep :]
         if norm is None:
-            room[:, keep:] = x
+            fresh.copy_(x)
         else:
-            norm.silu(x, out=room[:, keep:])
-        y = convolve(room, self.weight, self.bias, self.stride, padding)
-        stream.retain(self.name, room, keep)
+            norm.silu(x, out=fresh)
+        y = convolve(room, self.weight, self.bias, *self._geometry)
+        stream.retain(self.name, room, self._keep)
         return y
 
 
@@ -180,6 +184,7 @@ class Pointwise(nn.Conv3d):
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, 1)
 
-    def forward(self, x: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w o"]:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # channels come last
+        self, x: Float[Tensor, "b t h w c"]
+    ) -> Float[Tensor, "b t h w o"]:
         return F.linear(x, self.weight.flatten(1), self.bias)
-

@@ -1,4 +1,4 @@
-"""Parts of a picture that are decoded one by one, with as much around them as each stage can see."""
+"""Parts of a picture that are decoded one by one, each with the surroundings its stages can see."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

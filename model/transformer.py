@@ -9,7 +9,9 @@ modulation and gated residuals are computed in float32 and rounded once.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -113,14 +115,14 @@ class Transformer(nn.Module):
     def encode_text(self, embeds: Float[Tensor, "b l d_text"]) -> TextContext:
         """Prepare a prompt once for all steps. Padding rows are attended to like any other."""
         text = self.condition_embedder.text_embedder(embeds)
-        return TextContext(tuple(block.attn2.text_context(text) for block in self.blocks))
+        return TextContext(tuple(layer.text_context(text) for layer in self._cross_attention()))
 
     def encode_image(self, embeds: Float[Tensor, "b l d_image"]) -> ImageContext:
         """Prepare CLIP tokens once for all steps: of one image, or of first and last in a row."""
         if self.condition_embedder.image_embedder is None:
             raise ValueError("image: this checkpoint's transformer has no image branch")
         image = self.condition_embedder.image_embedder(embeds)
-        return ImageContext(tuple(block.attn2.image_context(image) for block in self.blocks))
+        return ImageContext(tuple(layer.image_context(image) for layer in self._cross_attention()))
 
     def forward(
         self,
@@ -154,6 +156,9 @@ class Transformer(nn.Module):
         shift, scale = (self.scale_shift_table + temb.unsqueeze(-2)).chunk(2, dim=-2)
         x = modulate(x, shift, scale, self.config.eps)
         return self._unpatchify(self.proj_out(x.flatten(1, 2)), grid)
+
+    def _cross_attention(self) -> Iterator[Attention]:
+        return (cast("Block", block).attn2 for block in self.blocks)
 
     def _grid(self, latents: Tensor, timestep: Tensor) -> TokenGrid:
         b, c, *size = latents.shape

@@ -7,6 +7,7 @@ Time is causal and the first frame is a group of its own, so a clip can pass in 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,7 @@ class VAEConfig:
     z_dim: int = 16
     dim_mult: tuple[int, ...] = (1, 2, 4, 4)
     num_res_blocks: int = 2
-    attn_scales: tuple[float, ...] = ()
+    attn_scales: tuple[float, ...] = ()  # empty in every checkpoint; diffusers cannot run others
     temperal_downsample: tuple[bool, ...] = (False, True, True)
     dropout: float = 0.0  # 0 in every checkpoint; not used
     latents_mean: tuple[float, ...] = WAN21_MEAN
@@ -87,7 +88,7 @@ class Attention(nn.Module):
         self.to_qkv = nn.Conv2d(dim, dim * 3, 1)
         self.proj = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b t h w c"]:
+    def forward(self, x: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b t h w c"]:
         b, t, h, w, c = x.shape
         if self._is_switched_off():
             return x
@@ -101,7 +102,7 @@ class Attention(nn.Module):
         proj = self.proj
         if torch.is_grad_enabled() and proj.weight.requires_grad:
             return False
-        return not (proj.weight.any() or proj.bias.any())
+        return not any(parameter.any() for parameter in proj.parameters())
 
 
 class MidBlock(nn.Module):
@@ -113,9 +114,8 @@ class MidBlock(nn.Module):
         self.attentions = nn.ModuleList([Attention(dim)])
 
     def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b t h w c"]:
-        for layer in (self.resnets[0], self.attentions[0], self.resnets[1]):
-            x = layer(x, stream)
-        return x
+        x = self.resnets[0](x, stream)
+        return self.resnets[1](self.attentions[0](x), stream)
 
 
 class ResidualDownBlock(nn.Module):
@@ -124,7 +124,7 @@ class ResidualDownBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, blocks: int, *, down: bool, time: bool):
         super().__init__()
         dims = [c_in] + [c_out] * blocks
-        self.resnets = nn.ModuleList(map(ResidualBlock, dims[:-1], dims[1:]))
+        self.resnets = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(dims))
         self.downsampler = Downsample(c_out, time=time) if down else None
         self.avg_shortcut = AvgDown(c_in, c_out, time=1 + time, space=1 + down)
 
@@ -143,7 +143,7 @@ class UpBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, blocks: int, *, up: bool, time: bool, residual: bool):
         super().__init__()
         dims = [c_in] + [c_out] * (blocks + 1)
-        self.resnets = nn.ModuleList(map(ResidualBlock, dims[:-1], dims[1:]))
+        self.resnets = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(dims))
         self.upsampler = self.upsamplers = self.avg_shortcut = None
         if up and residual:
             self.upsampler = Upsample(c_out, c_out, time=time)
@@ -169,7 +169,7 @@ class Encoder(nn.Module):
         blocks = config.num_res_blocks
         self.conv_in = CausalConv3d(config.in_channels, dims[0], (3, 3, 3))
         self.down_blocks = nn.ModuleList()
-        for i, (c_in, c_out) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+        for i, (c_in, c_out) in enumerate(pairwise(dims)):
             down = i < len(config.dim_mult) - 1
             time = down and config.temperal_downsample[i]
             if config.is_residual:
@@ -178,8 +178,6 @@ class Encoder(nn.Module):
                 continue
             for c in [c_in] + [c_out] * (blocks - 1):
                 self.down_blocks.append(ResidualBlock(c, c_out))
-                if 0.5**i in config.attn_scales:
-                    self.down_blocks.append(Attention(c_out))
             if down:
                 self.down_blocks.append(Downsample(c_out, time=time))
         self.mid_block = MidBlock(dims[-1])
@@ -204,7 +202,7 @@ class Decoder(nn.Module):
         self.conv_in = CausalConv3d(config.z_dim, dims[0], (3, 3, 3))
         self.mid_block = MidBlock(dims[0])
         self.up_blocks = nn.ModuleList()
-        for i, (c_in, c_out) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+        for i, (c_in, c_out) in enumerate(pairwise(dims)):
             up = i < len(config.dim_mult) - 1
             time = up and config.temperal_downsample[::-1][i]
             # Wan 2.1 halves the channels where it doubles the picture.
@@ -227,7 +225,7 @@ class Decoder(nn.Module):
 
     def pieces(
         self, x: Float[Tensor, "b t h w c"], stream: Stream, tile: Tile, level: int = 0
-    ) -> Iterator[Float[Tensor, "b f p q c"]]:
+    ) -> Iterator[Float[Tensor, "b _f p q c"]]:
         """A tile's frames, a few at a time, of what `enter` made of one latent frame.
 
         Depth first: a frame goes all the way up before the next one leaves its stage, so a stage
@@ -250,6 +248,8 @@ class VAE(nn.Module):
 
     def __init__(self, config: VAEConfig):
         super().__init__()
+        if config.attn_scales:
+            raise ValueError(f"attn_scales: must be empty, not {config.attn_scales}")
         self.config = config
         self.encoder = Encoder(config)
         self.quant_conv = Pointwise(2 * config.z_dim, 2 * config.z_dim)
@@ -298,7 +298,7 @@ class VAE(nn.Module):
         return self.encode_distribution(frames, stream)[0]
 
     def encode_stream(
-        self, chunks: Iterable[Float[Tensor, "b c f h w"]], stream: Stream | None = None
+        self, chunks: Iterable[Float[Tensor, "b c _f h w"]], stream: Stream | None = None
     ) -> Iterator[Float[Tensor, "b z 1 p q"]]:
         """What `encode` gives, one latent frame at a time, of a clip that comes in any chunks."""
         stream = stream or Stream()
@@ -311,7 +311,8 @@ class VAE(nn.Module):
                 yield self.encode(group, stream)
         if waiting is not None and waiting.shape[2]:
             raise ValueError(
-                f"frames: a clip has {time}k + 1 frames; this one ended with {waiting.shape[2]} too many"
+                f"frames: a clip has {time}k + 1 frames, but the last {waiting.shape[2]} of this "
+                f"one make no group of {time}"
             )
 
     def decode(
@@ -340,11 +341,11 @@ class VAE(nn.Module):
 
     def decode_stream(
         self,
-        chunks: Iterable[Float[Tensor, "b z t h w"]],
+        chunks: Iterable[Float[Tensor, "b z _t h w"]],
         stream: Stream | None = None,
         *,
         tile: tuple[int, int] | None = None,
-    ) -> Iterator[Float[Tensor, "b c f p q"]]:
+    ) -> Iterator[Float[Tensor, "b c _f p q"]]:
         """What `decode` gives, the frames of one latent frame at a time: 1, then 4 and 4.
 
         With each chunk of frames, `stream` stands right behind it.
@@ -357,9 +358,9 @@ class VAE(nn.Module):
     def _decode_one(self, latents: Tensor, stream: Stream, tile: tuple[int, int] | None) -> Tensor:
         b, _, _, h, w = latents.shape
         space, p = self.config.scale_factor_spatial, self.config.patch_size or 1
-        frames = 1 if stream.begins else self.config.scale_factor_temporal
+        f = 1 if stream.begins else self.config.scale_factor_temporal
         c = self.config.out_channels // p**2
-        canvas = latents.new_empty(b, c, frames, h * space, w * space)
+        canvas = latents.new_empty(b, c, f, h * space, w * space)
         x = self.post_quant_conv(rearrange(latents, "b z t h w -> b t h w z"))
         x = self.decoder.enter(x, stream)
         for part in tiles((h, w), tile, self.decoder.margins):
@@ -369,9 +370,9 @@ class VAE(nn.Module):
             target = target.unflatten(-1, (-1, p)).unflatten(-3, (-1, p))  # b c f h p w q
             start = 0
             for piece in self.decoder.pieces(x, place, part):
-                piece = rearrange(piece, "b f h w (c q p) -> b c f h p w q", p=p, q=p)
-                target[:, :, start : start + piece.shape[2]] = piece
-                start += piece.shape[2]
+                frames = rearrange(piece, "b f h w (c q p) -> b c f h p w q", p=p, q=p)
+                target[:, :, start : start + frames.shape[2]] = frames
+                start += frames.shape[2]
         stream.frames += 1
         return canvas.clamp_(-1, 1)
 

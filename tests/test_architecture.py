@@ -32,6 +32,17 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+def test_ruff_finds_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--quiet", "--output-format", "concise", ROOT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == ""
+
+
 def test_the_import_rules_of_pyproject_hold() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"],

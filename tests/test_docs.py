@@ -43,8 +43,9 @@ def test_the_table_of_settings_is_what_the_code_says() -> None:
 
 def variables_named_in_code() -> set[str]:
     """The settings, and the variables that the command line itself reads."""
-    options = re.findall(r'"(KINORA_[A-Z0-9_]+)"', (ROOT / "app/cli.py").read_text())
-    return {*options, *documentation(Settings), *documentation(WorkerSettings)}
+    sources = (path.read_text() for path in (ROOT / "app").glob("*.py"))
+    options = {name for text in sources for name in re.findall(r'"(KINORA_[A-Z0-9_]+)"', text)}
+    return options | documentation(Settings).keys() | documentation(WorkerSettings).keys()
 
 
 def test_every_variable_of_the_code_is_in_the_readme() -> None:

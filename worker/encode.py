@@ -48,7 +48,7 @@ class Mp4Writer:
         self, path: Path, width: int, height: int, fps: int, preset: str, crf: int
     ) -> None:
         if width % 2 or height % 2:
-            raise EncodeError(f"an MP4 needs even sides, not {width}x{height}")
+            raise ValueError(f"size: an MP4 needs even sides, not {width}x{height}")
         self._path, self._size = path, (height, width)
         self._log = path.with_suffix(".log")
         self._chunks: queue.Queue[Frames | None] = queue.Queue(maxsize=1)

@@ -40,7 +40,7 @@ def answer(request: Request, blobs: Blobs, file: StoredFile) -> Response:
         raise NotFound("The video is no longer available.", code="video_expired") from None
     headers = {
         "etag": file.etag,
-        "last-modified": formatdate(file.modified, usegmt=True),
+        "last-modified": formatdate(int(file.modified), usegmt=True),
         "cache-control": "private, no-cache",
         "accept-ranges": "bytes",
         "content-type": file.media_type,

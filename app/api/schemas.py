@@ -180,7 +180,7 @@ class JobError(BaseModel):
 
 
 class Video(BaseModel):
-    """A video and the job that makes it: OpenAI's fields, then Kinora's, with every value resolved."""
+    """A video and the job that makes it: OpenAI's fields, then Kinora's; every value resolved."""
 
     id: str
     object: Literal["video"] = "video"

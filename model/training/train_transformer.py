@@ -40,10 +40,13 @@ TINY = TransformerConfig(
 )
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
-    ((0, 0), 0.52), ((1, 0), 0.20), ((2, 0), 0.12), ((3, 0), 0.04),
+    ((0, 0), 0.54), ((1, 0), 0.20), ((2, 0), 0.08), ((3, 0), 0.03), ((5, 0), 0.03),
     ((0, 1), 0.03), ((1, 1), 0.06), ((0, 2), 0.03),
 )  # fmt: skip
-CONTINUATIONS = (((2, 0), 0.55), ((3, 0), 0.15), ((1, 0), 0.10), ((2, 1), 0.05), ((0, 2), 0.15))
+CONTINUATIONS = (
+    ((2, 0), 0.40), ((3, 0), 0.14), ((4, 0), 0.12), ((5, 0), 0.12), ((1, 0), 0.06),
+    ((2, 1), 0.04), ((2, 2), 0.04), ((0, 2), 0.08),
+)  # fmt: skip
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
 DETAIL_NOISE = 0.55

@@ -50,7 +50,9 @@ def redis_url(tmp_path_factory):
     try:
         deadline = time.monotonic() + 20
         while not accepts(path):
-            assert time.monotonic() < deadline and server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline and server.poll() is None, (
+                folder / "log"
+            ).read_text()
             time.sleep(0.02)
         yield f"unix://{path}"
     finally:
@@ -94,6 +96,11 @@ def lasting_client(tmp_path_factory, settings_in):
         yield client
 
 
+@pytest.fixture(scope="session")
+def model():
+    return MODEL
+
+
 @pytest.fixture
 def client(settings):
     """A client on this machine, with one model registered by a living worker."""
@@ -108,10 +115,10 @@ def serve():
 
 
 @contextmanager
-def started(settings, host="127.0.0.1"):
+def started(settings, host="127.0.0.1", *, raises=True):
     """A client at `host` of an application with these settings; its parts are on the client."""
     app = create_app(settings)
-    with TestClient(app, "http://127.0.0.1", client=(host, 50000)) as client:
+    with TestClient(app, "http://127.0.0.1", raises, client=(host, 50000)) as client:
         client.parts = app.state.parts
         yield client
 
@@ -135,9 +142,9 @@ def png():
     return make_image("PNG")
 
 
-def make_image(format, size=(64, 64), mode="RGB", **options):
+def make_image(kind, size=(64, 64), mode="RGB", **options):
     file = io.BytesIO()
-    Image.new(mode, size, "red").save(file, format, **options)
+    Image.new(mode, size, "red").save(file, kind, **options)
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Every request that cannot be done: refused by the name of its field, and nothing is left behind."""
+"""Requests that cannot be done: refused by the name of the field, and nothing is left behind."""
 
 import base64
 import json
@@ -122,7 +122,11 @@ def test_a_bad_field_is_refused_by_its_name_in_json(client, fields, param):
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [(fields, param) for fields, param in BAD_FIELDS if all(isinstance(v, str) for v in fields.values())],
+    [
+        (fields, param)
+        for fields, param in BAD_FIELDS
+        if all(isinstance(v, str) for v in fields.values())
+    ],
     ids=lambda value: repr(value)[:60],
 )
 def test_a_bad_field_is_refused_by_its_name_in_a_form(client, fields, param):
@@ -133,10 +137,21 @@ def test_a_bad_field_is_refused_by_its_name_in_a_form(client, fields, param):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[1]", b'"x"', b"null", b'{"prompt": NaN}', b'{"prompt": "\\ud800"}', b'{"\\ud800": 1}',
-     b"\xff\xfe", b"[" * 100_000, b'{"seed": ' + b"1" * 10_000 + b"}"],
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'"x"',
+        b"null",
+        b'{"prompt": NaN}',
+        b'{"prompt": "\\ud800"}',
+        b'{"\\ud800": 1}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"seed": ' + b"1" * 10_000 + b"}",
+    ],
     ids=lambda body: repr(body[:20]),
-)  # fmt: skip
+)
 def test_a_body_that_is_not_a_json_object_is_refused(client, body):
     answer = client.post("/v1/videos", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text

@@ -62,7 +62,8 @@ def test_a_range_outside_the_file_is_a_416_that_tells_the_size(client, video, wa
 
 
 @pytest.mark.parametrize(
-    "wanted", ["bytes=0-1,4-5", "lines=1-2", "bytes=5-2", "bytes=-", "bytes=x-", "bytes=" + "9" * 40 + "-"]
+    "wanted",
+    ["bytes=0-1,4-5", "lines=1-2", "bytes=5-2", "bytes=-", "bytes=x-", "bytes=" + "9" * 40 + "-"],
 )
 def test_a_range_that_need_not_be_understood_gives_the_whole_file(client, video, wanted):
     answer = client.get(video, headers={"range": wanted})

@@ -102,14 +102,26 @@ def test_lists_page_through_all_videos_in_both_directions(client):
 
 def test_an_empty_list_has_no_ids(client):
     page = client.get("/v1/videos").json()
-    assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    assert page == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
 
 
 @pytest.mark.parametrize(
     ("query", "param"),
-    [("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("order=up", "order"),
-     ("after=video_none", "after"), ("after=%00", "after")],
-)  # fmt: skip
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("order=up", "order"),
+        ("after=video_none", "after"),
+        ("after=%00", "after"),
+    ],
+)
 def test_a_bad_list_query_is_refused_by_name(client, query, param):
     answer = client.get(f"/v1/videos?{query}")
     assert answer.status_code == 400
@@ -171,7 +183,9 @@ def test_the_sdks_own_retry_gives_the_first_job_back_and_a_second_request_a_seco
 
 
 def test_a_full_queue_is_a_429_with_a_time_to_come_back(settings, serve, client):
-    full = type(settings)(**{f: getattr(settings, f) for f in settings.__slots__} | {"max_queued": 1})
+    full = type(settings)(
+        **{f: getattr(settings, f) for f in settings.__slots__} | {"max_queued": 1}
+    )
     create(client)
     with serve(full) as other:
         answer = other.post("/v1/videos", json={"prompt": "a red cube"})
@@ -180,7 +194,9 @@ def test_a_full_queue_is_a_429_with_a_time_to_come_back(settings, serve, client)
 
 
 def test_every_answer_carries_its_own_request_id(client):
-    answers = [client.get(path) for path in ("/v1/videos", "/v1/nothing", "/healthz", "/v1/videos/x")]
+    answers = [
+        client.get(path) for path in ("/v1/videos", "/v1/nothing", "/healthz", "/v1/videos/x")
+    ]
     answers += [client.put("/v1/videos"), client.post("/v1/videos", content=b"x")]
     assert [answer.status_code for answer in answers] == [200, 404, 200, 404, 405, 400]
     ids = {answer.headers["x-request-id"] for answer in answers}

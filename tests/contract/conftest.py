@@ -13,7 +13,6 @@ from app.contract.capabilities import Capabilities
 from app.contract.job import JobSpec
 from app.contract.store import Store
 from app.contract.tables import metadata
-from app.embedded import redis_command
 from app.migrations.upgrade import upgrade
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -68,14 +67,6 @@ def wait_for(url, server, log):
     engine.dispose()
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory):
-    """A migrated, empty SQLite file, copied for each test."""
-    file = tmp_path_factory.mktemp("sqlite") / "empty.db"
-    upgrade(f"sqlite:///{file}")
-    return file.read_bytes()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request, tmp_path, migrated):
     """The store on both databases that it is shipped for."""
@@ -124,21 +115,3 @@ def capabilities():
         modes=("text", "image"),
         sizes=((64, 64), (1920, 1080)),
     )
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory):
-    """A real server, the one that the embedded service runs."""
-    folder = tmp_path_factory.mktemp("redis")
-    path = folder / "redis.sock"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(redis_command(folder / "data", path), stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 20
-        while not path.exists():
-            assert time.monotonic() < deadline and server.poll() is None
-            time.sleep(0.02)
-        yield f"unix://{path}"
-    finally:
-        server.terminate()
-        server.wait()

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import attention
 from model.attention import Attention, attend, attend_by_parts
@@ -37,6 +38,25 @@ def test_attention_by_parts_is_the_same_however_few_scores_fit(monkeypatch, scor
     expected = softmax_attention(q, k, v)
     actual = attend_by_parts(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2).flatten(2)
     torch.testing.assert_close(actual.double(), expected, atol=1e-6, rtol=0)
+
+
+def test_attention_by_parts_never_holds_more_scores_than_fit(monkeypatch):
+    monkeypatch.setattr(attention, "CACHED_SCORES", 40)
+    held = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten._softmax.default:
+                held.append(out.numel())
+            return out
+
+    with Watch():
+        attend_by_parts(
+            *(x.transpose(1, 2) for x in tensors((2, 9, 3, 20), (2, 13, 3, 20), (2, 13, 3, 20)))
+        )
+    assert sum(held) == 2 * 3 * 9 * 13
+    assert max(held) <= 40
 
 
 def test_attention_by_parts_has_the_derivatives_of_its_formula(monkeypatch):

@@ -3,6 +3,7 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -193,19 +194,22 @@ import sys, torch
 from pathlib import Path
 from model.checkpoint import load_transformer
 from model.transformer import TransformerConfig
-config = TransformerConfig(num_attention_heads=8, ffn_dim=4096, num_layers=12, text_dim=64)
-def resident(kind):
+
+def resident():
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024
-before = resident("RssAnon")
-module = load_transformer(Path(sys.argv[1]), config, dtype=getattr(torch, sys.argv[2]))
-print(sum(p.nbytes for p in module.parameters()), resident("RssAnon") - before)
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
+
+config = TransformerConfig(num_attention_heads=8, ffn_dim=2048, num_layers=2, text_dim=64)
+for dtype in torch.float32, torch.bfloat16:
+    before = resident()
+    module = load_transformer(Path(sys.argv[1]), config, dtype=dtype)
+    print(sum(p.nbytes for p in module.parameters()), resident() - before)
 """
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_loading_takes_no_more_memory_than_the_weights(tmp_path, dtype):
-    config = TransformerConfig(num_attention_heads=8, ffn_dim=4096, num_layers=12, text_dim=64)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_loading_takes_no_more_memory_than_the_weights(tmp_path):
+    config = TransformerConfig(num_attention_heads=8, ffn_dim=2048, num_layers=2, text_dim=64)
     with torch.device("meta"):
         shapes = Transformer(config).state_dict()
     save_file(
@@ -213,9 +217,10 @@ def test_loading_takes_no_more_memory_than_the_weights(tmp_path, dtype):
         tmp_path / f"{STEM}.safetensors",
     )
     run = subprocess.run(
-        [sys.executable, "-c", MEASURE, tmp_path, dtype], capture_output=True, check=True, text=True
+        [sys.executable, "-c", MEASURE, tmp_path], capture_output=True, check=True, text=True
     )
-    weights, grown = map(int, run.stdout.split())
-    assert weights > 200e6
-    # Unconverted weights stay in the file's pages; converted ones are copied once.
-    assert grown < (0.1 if dtype == "float32" else 1.1) * weights + 20e6
+    wide, mapped, narrow, copied = map(int, run.stdout.split())
+    assert wide > 100e6
+    assert narrow > 50e6
+    assert mapped < 0.1 * wide  # what needs no conversion stays in the file's pages
+    assert copied < 1.2 * narrow  # what does is copied once

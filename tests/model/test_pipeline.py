@@ -118,9 +118,9 @@ def test_what_on_step_raises_stops_the_work(pipeline):
     assert seen[-1] == Progress("denoise", 2, 5)
 
 
-def test_a_consumer_is_not_left_in_inference_mode(pipeline):
+def test_a_consumer_is_left_with_gradients_enabled(pipeline):
     for _ in pipeline.generate(Request("a", steps=1)):
-        assert not torch.is_inference_mode_enabled()
+        assert torch.is_grad_enabled()
 
 
 def test_an_image_is_the_first_frame(pipeline):

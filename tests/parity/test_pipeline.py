@@ -21,7 +21,7 @@ LEAST_PSNR_DB = 55.0
 FURTHEST = 2  # of 255
 LEAST_SPREAD = 20.0  # standard deviation of the frames; flat grey would prove nothing
 
-PROMPT = "  A red ball &amp;amp; two   green stars\trise…  “blurry”"
+PROMPT = "  A red ball &amp;amp;amp; two   green stars\trise…  “blurry”"
 NEGATIVE = "ugly, low quality, the blue square"
 
 

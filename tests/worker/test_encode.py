@@ -23,7 +23,7 @@ def encode(path, chunks, width=64, height=48, fps=8):
 
 def probe(path):
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", path]
-    return subprocess.run(command, capture_output=True, text=True).stderr
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
 def decode(path, width=64, height=48):
@@ -83,14 +83,18 @@ def test_a_failing_ffmpeg_is_reported_with_its_last_words(tmp_path):
 
 
 def test_an_ffmpeg_that_is_killed_does_not_hang_the_writer(tmp_path):
-    with (
-        pytest.raises(EncodeError, match="-9"),
-        mp4_writer(tmp_path / "clip.mp4", 64, 48, 8) as writer,
-    ):
-        writer.write(flat(COLOURS["red"]))
+    def frames(writer):
+        yield flat(COLOURS["red"])
         writer._ffmpeg.kill()
-        for _ in range(200):
-            writer.write(flat(COLOURS["red"]))
+        yield from [flat(COLOURS["red"])] * 200
+
+    def write():
+        with mp4_writer(tmp_path / "clip.mp4", 64, 48, 8) as writer:
+            for chunk in frames(writer):
+                writer.write(chunk)
+
+    with pytest.raises(EncodeError, match="-9"):
+        write()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,7 +112,7 @@ def test_frames_of_another_shape_are_refused(tmp_path, frames):
 
 
 def test_odd_sides_are_refused(tmp_path):
-    with pytest.raises(EncodeError, match="63x48"):
+    with pytest.raises(ValueError, match="63x48"):
         encode(tmp_path / "clip.mp4", [], width=63)
 
 

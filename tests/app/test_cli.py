@@ -1,0 +1,245 @@
+"""The `kinora` command, run as a user runs it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.client import Client
+from app.parts import Parts
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments, **environment):
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("KINORA_")} | environment
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(*arguments, **environment):
+    """Exit code, stdout, stderr."""
+    process = command(*arguments, **environment)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return process.returncode, out.decode(), err.decode()
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory, settings_in, model):
+    """The API's own process on a free port, with a model on offer; gives (address, parts)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = replace(settings_in(tmp_path_factory.mktemp("api")), port=port)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.main"], cwd=ROOT, env=os.environ | settings.to_env()
+    )
+    parts = Parts.open(settings)
+    parts.store.models.register("worker-1", model)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        with Client.of(address) as client:
+            until(lambda: client.is_alive() or process.poll() is not None)
+        yield address, parts
+    finally:
+        parts.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def test_help_needs_neither_torch_nor_the_web_server():
+    program = (
+        "import sys, app.cli; "
+        "print({'torch', 'fastapi', 'celery', 'sqlalchemy', 'PIL', 'httpx'} & set(sys.modules))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True
+    )
+    assert told.stdout.decode().strip() == "set()"
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in ("serve", "api", "worker", "courier", "generate", "demo", "keys", "doctor"):
+        assert f"  {name} " in out
+
+
+def test_a_key_is_made_listed_and_revoked(tmp_path):
+    code, secret, told = run("keys", "create", "me", "--data", tmp_path)
+    assert code == 0
+    assert secret.startswith("kinora-")
+    key_id = told.split("\t")[0]
+    listed = run("keys", "list", "--data", tmp_path)[1]
+    assert key_id in listed
+    assert listed.strip().endswith("valid")
+    assert secret.strip() not in listed
+    assert run("keys", "revoke", key_id, "--data", tmp_path)[0] == 0
+    assert run("keys", "list", "--data", tmp_path)[1].strip().endswith("revoked")
+    code, _, said = run("keys", "revoke", key_id, "--data", tmp_path)
+    assert code == 2
+    assert key_id in said
+
+
+def test_a_bad_setting_is_one_sentence_that_names_it(tmp_path):
+    code, _, said = run("keys", "list", "--data", tmp_path, KINORA_PORT="many")
+    assert code == 2
+    assert said.startswith("kinora: KINORA_PORT is 'many'")
+    assert "Traceback" not in said
+
+
+def test_generate_stores_the_finished_video(api, finish, tmp_path):
+    address, parts = api
+    target = tmp_path / "out.mp4"
+    process = command(
+        "generate",
+        "a red cube",
+        "--server",
+        address,
+        "-o",
+        target,
+        "--json",
+        "--seconds",
+        "1",
+        "--seed",
+        "7",
+    )
+    job = until(lambda: parts.store.list().jobs)[0]
+    finish(parts, job.id, b"the video")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err.decode()
+    assert target.read_bytes() == b"the video"
+    assert list(tmp_path.iterdir()) == [target]
+    video = json.loads(out)
+    assert (video["id"], video["status"], video["seed"]) == (job.id, "completed", 7)
+    assert "waiting for a worker" in err.decode()
+    parts.store.delete(job.id)
+
+
+def test_generate_writes_to_a_pipe(api, finish):
+    address, parts = api
+    process = command("generate", "a red cube", "--server", address, "-o", "-")
+    job = until(lambda: parts.store.list().jobs)[0]
+    finish(parts, job.id, b"\x00\xffvideo")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b"\x00\xffvideo"), err.decode()
+    parts.store.delete(job.id)
+
+
+def test_generate_sends_a_picture(api, finish, tmp_path, png):
+    address, parts = api
+    picture = tmp_path / "first.png"
+    picture.write_bytes(png)
+    process = command("generate", "x", "--image", picture, "--server", address, "-o", "-")
+    job = until(lambda: parts.store.list().jobs)[0]
+    assert job.spec.image is not None
+    finish(parts, job.id)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    parts.store.delete(job.id)
+
+
+def test_generate_says_why_a_job_failed(api, tmp_path):
+    address, parts = api
+    process = command("generate", "x", "--server", address, "-o", tmp_path / "out.mp4")
+    job = until(lambda: parts.store.list().jobs)[0]
+    claimed = parts.store.claim("tiny", "worker-1", 60)
+    parts.store.fail(job.id, claimed.attempt, "out_of_memory", "The GPU is full.")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "out_of_memory" in err.decode()
+    assert list(tmp_path.iterdir()) == []
+    parts.store.delete(job.id)
+
+
+def test_an_interrupted_generate_cancels_its_job(api, tmp_path):
+    address, parts = api
+    process = command("generate", "x", "--server", address, "-o", tmp_path / "out.mp4")
+    job = until(lambda: parts.store.list().jobs)[0]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert parts.store.get(job.id).error_code == "cancelled"
+    parts.store.delete(job.id)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["x", "--size", "7x7"], "7x7"),
+        (["x", "--model", "wan-99"], "wan-99"),
+        (["", "-o", "y.mp4"], "prompt"),
+        (["x", "--image", "/nowhere/a.png"], "/nowhere/a.png"),
+        (["x", "--json", "-o", "-"], "--json"),
+    ],
+)
+def test_a_refused_generate_says_what_to_change(api, tmp_path, arguments, said):
+    address, parts = api
+    given = arguments if "-o" in arguments else [*arguments, "-o", tmp_path / "out.mp4"]
+    code, _, err = run("generate", *given, "--server", address)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert parts.store.list().jobs == []
+
+
+def test_generate_without_the_named_server_says_so(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        code, _, err = run("generate", "x", "--server", address, "-o", tmp_path / "out.mp4")
+    assert code == 3
+    assert address in err
+
+
+def test_the_api_does_not_start_on_a_taken_port(api):
+    address, parts = api
+    port = address.rpartition(":")[2]
+    code, _, err = run("api", "--port", port, **parts.settings.to_env())
+    assert code == 2
+    assert f"port {port}" in err
+    assert "Traceback" not in err
+
+
+def test_the_api_does_not_open_itself_to_the_network_without_a_key(settings):
+    code, _, err = run("api", "--host", "0.0.0.0", **settings.to_env())
+    assert code == 2
+    assert "kinora keys create" in err
+
+
+def test_the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(settings, tmp_path):
+    dead = replace(settings, redis_url=f"unix://{tmp_path}/none.sock", port=1)
+    broken = tmp_path / "checkpoint"
+    (broken / "vae").mkdir(parents=True)
+    (broken / "model_index.json").write_text("{}")
+    code, out, err = run("doctor", "--checkpoint", broken, **dead.to_env())
+    assert code == 1, err
+    lines = dict.fromkeys(line[:4] for line in out.splitlines())
+    assert "FAIL" in lines
+    assert "ok  " in lines
+    for wrong in ("redis: ", "checkpoint checkpoint: ", "to mend"):
+        assert wrong in out
+    assert "ok   ffmpeg" in out
+    assert "ok   database" in out
+    assert "KINORA_REDIS_URL" in out
+    assert "Traceback" not in err
