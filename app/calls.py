@@ -81,7 +81,7 @@ def list_videos(
 
     with _faults_told(), running(server, key, settings_of()) as client:
         for video in client.list(limit, after):
-            print(json.dumps(video, ensure_ascii=False) if as_json else _line(video))
+            typer.echo(json.dumps(video, ensure_ascii=False) if as_json else _line(video))
 
 
 @calls.command()
@@ -90,7 +90,7 @@ def show(video_id: VideoId, server: Server = None, key: Key = None) -> None:
     from app.local import running
 
     with _faults_told(), running(server, key, settings_of()) as client:
-        print(json.dumps(client.get(video_id), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(client.get(video_id), ensure_ascii=False, indent=2))
 
 
 @calls.command()
@@ -104,7 +104,7 @@ def watch(video_id: VideoId, server: Server = None, key: Key = None) -> None:
 
     with _faults_told(), running(server, key, settings_of()) as client:
         video = follow(client, client.get(video_id), Console(stderr=True, highlight=False))
-    print(_line(video))
+    typer.echo(_line(video))
     sys.exit(FAILED if video["status"] == "failed" else 0)
 
 
@@ -123,7 +123,7 @@ def download(
     target = output or Path(f"{video_id}.mp4")
     with _faults_told(), running(server, key, settings_of()) as client:
         client.download(video_id, target)
-    print(target)
+    typer.echo(target)
 
 
 @calls.command()
@@ -132,7 +132,7 @@ def cancel(video_id: VideoId, server: Server = None, key: Key = None) -> None:
     from app.local import running
 
     with _faults_told(), running(server, key, settings_of()) as client:
-        print(_line(client.cancel(video_id)))
+        typer.echo(_line(client.cancel(video_id)))
 
 
 @calls.command()

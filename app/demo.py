@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.generate import Target, generate
+from app.client import ServerError
+from app.generate import UNREACHABLE, Target, generate
 from app.local import StartError, free_port, service
 
 
@@ -22,9 +23,9 @@ def run(prompt: str, output: Path, size: str) -> int:
                 console.print(f'POST /v1/videos "{prompt}" {size}', markup=False)
                 began = time.monotonic()
                 code = generate(client, {"prompt": prompt, "size": size}, Target(str(output)))
-        except StartError as error:
+        except (StartError, ServerError) as error:
             console.print(str(error), style="red", markup=False)
-            return 3
+            return UNREACHABLE
     if code == 0:
         megabytes = output.stat().st_size / 1e6
         console.print(

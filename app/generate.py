@@ -50,12 +50,13 @@ def generate(
     image: tuple[str, bytes] | None = None,
     as_json: bool = False,
 ) -> int:
-    """Make one video and store it; returns the exit code. Progress and errors go to stderr."""
+    """Make one video and store it; returns the exit code. Raises ServerError.
+
+    Progress goes to stderr. An interrupt cancels the job.
+    """
     console = Console(stderr=True, highlight=False)
-    video_id: str | None = None
+    video = client.create(fields, image)
     try:
-        video = client.create(fields, image)
-        video_id = str(video["id"])
         video = watch(client, video, console)
         if as_json:
             sys.stdout.write(json.dumps(video, ensure_ascii=False) + "\n")
@@ -64,13 +65,9 @@ def generate(
             said = f"the video failed ({error['code']}): {error['message']}"
             console.print(said, style="red", markup=False)
             return FAILED
-        target.store(client, video_id)
-    except ServerError as error:
-        console.print(f"{error}", style="red", markup=False)
-        return REFUSED if 400 <= error.status < 500 else UNREACHABLE
+        target.store(client, video["id"])
     except KeyboardInterrupt:
-        if video_id is not None:
-            _cancel(client, video_id)
+        _cancel(client, video["id"])
         console.print("cancelled")
         return INTERRUPTED
     if target.path != "-":

@@ -26,13 +26,17 @@ class StartError(RuntimeError):
 def service(
     data: Path, port: int | None = None, checkpoints: tuple[Path, ...] = ()
 ) -> Generator[Client]:
-    """A client of a service over `data` on a free port, ready for requests. Raises StartError."""
+    """A client of a service over `data` on a free port, ready for requests. Raises StartError.
+
+    For commands only: from then on SIGTERM ends this process in order, and the service with it.
+    """
     port = port or free_port()
     data.mkdir(parents=True, exist_ok=True)
     log = data / "service.log"
     command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", str(port)]
     for folder in checkpoints:
         command += ["--checkpoint", folder]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs the `finally`
     with log.open("wb") as output:  # its own file: a pipe that nobody reads would fill up
         child = subprocess.Popen(
             command,

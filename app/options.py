@@ -40,5 +40,5 @@ def settings_of(**given: Any) -> "Settings":
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """End the command with a sentence on stderr."""
-    print(f"kinora: {message}", file=sys.stderr)
+    typer.echo(f"kinora: {message}", err=True)
     sys.exit(code)

@@ -76,7 +76,7 @@ def submit(
 
 
 def fingerprint_of(fields: dict[str, Any]) -> str:
-    """A hash of everything the request says, the same for each encoding of the same values."""
+    """A hash of everything the request says, its files included."""
 
     def plain(value: object) -> str:
         if isinstance(value, UploadFile):

@@ -1,9 +1,10 @@
-"""Stages that shrink or grow a clip by two, and Wan 2.2's shortcuts past them.
+"""The stages that shrink or grow a clip by two, and Wan 2.2's shortcuts past them.
 
 The first frame is a group of its own wherever time is halved or doubled: 4k + 1 frames become k + 1
 latent frames.
 """
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -12,9 +13,30 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.streaming import CausalConv3d, Stream, convolve
+from model.streaming import CausalConv3d, Pointwise, RMSNorm, Stream, convolve
 
-__all__ = ["AvgDown", "Downsample", "DupUp", "Upsample"]
+__all__ = ["Downsample", "ResidualBlock", "ResidualDownBlock", "UpBlock", "Upsample"]
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, each after norm and SiLU, and a shortcut past them."""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.norm1 = RMSNorm(c_in, 1, 1, 1)
+        self.conv1 = CausalConv3d(c_in, c_out, (3, 3, 3))
+        self.norm2 = RMSNorm(c_out, 1, 1, 1)
+        self.conv2 = CausalConv3d(c_out, c_out, (3, 3, 3))
+        self.conv_shortcut = Pointwise(c_in, c_out) if c_in != c_out else None
+
+    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b t h w o"]:
+        y = self.conv2(self.conv1(x, stream, self.norm1), stream, self.norm2)
+        return _add(y, x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+def _add(y: Tensor, x: Tensor) -> Tensor:
+    """y + x, in the memory of y where no gradient needs it."""
+    return y + x if torch.is_grad_enabled() else y.add_(x)
 
 
 class Downsample(nn.Module):
@@ -119,3 +141,45 @@ class DupUp(nn.Module):
                 x[..., self.source], "b t h w (r p q c) -> b (t r) (h p) (w q) c", **cells
             )
         return x[:, self.time - 1 :] if stream.begins else x
+
+
+class ResidualDownBlock(nn.Module):
+    """A stage of Wan 2.2's encoder."""
+
+    def __init__(self, c_in: int, c_out: int, blocks: int, *, down: bool, time: bool):
+        super().__init__()
+        dims = [c_in] + [c_out] * blocks
+        self.resnets = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(dims))
+        self.downsampler = Downsample(c_out, time=time) if down else None
+        self.avg_shortcut = AvgDown(c_in, c_out, time=1 + time, space=1 + down)
+
+    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b s p q o"]:
+        y = x
+        for block in self.resnets:
+            y = block(y, stream)
+        if self.downsampler is not None:
+            y = self.downsampler(y, stream)
+        return _add(y, self.avg_shortcut(x, stream))
+
+
+class UpBlock(nn.Module):
+    """A stage of the decoder; `residual` is Wan 2.2's kind, with a shortcut past it."""
+
+    def __init__(self, c_in: int, c_out: int, blocks: int, *, up: bool, time: bool, residual: bool):
+        super().__init__()
+        dims = [c_in] + [c_out] * (blocks + 1)
+        self.resnets = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(dims))
+        self.upsampler = self.upsamplers = self.avg_shortcut = None
+        if up and residual:
+            self.upsampler = Upsample(c_out, c_out, time=time)
+            self.avg_shortcut = DupUp(c_in, c_out, time=1 + time, space=2)
+        elif up:
+            self.upsamplers = nn.ModuleList([Upsample(c_out, c_out // 2, time=time)])
+
+    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b s p q o"]:
+        y = x
+        for block in self.resnets:
+            y = block(y, stream)
+        if self.upsampler is not None and self.avg_shortcut is not None:
+            return _add(self.upsampler(y, stream), self.avg_shortcut(x, stream))
+        return y if self.upsamplers is None else self.upsamplers[0](y, stream)

@@ -65,20 +65,16 @@ def unipc(
 ) -> tuple[Float[Tensor, "b c t h w"], SolverState]:
     """UniPC-2 with B(h) = e^{−h} − 1 ("bh2") on data predictions (arXiv:2302.04867, alg. 7 and 8).
 
-    The step first corrects `x` with the new prediction (UniC), then predicts onwards (UniP). The
-    orders follow from the place in the schedule: one at both ends, two between.
+    The step first corrects `x` with the new prediction (UniC), then predicts onwards (UniP), both
+    of order one where only one prediction is known. The last step goes to sigma 0, where the
+    prediction of order one, diffusers' "lower_order_final", is the predicted data itself.
     """
     data = x - schedule.sigmas[i].item() * v
     sigmas: list[float] = schedule.sigmas.tolist()
     if i > 0:
-        x = _correct(sigmas, i, data, state, order=_order(schedule, i - 1))
-    moved = _predict(sigmas, i, x, data, state, order=_order(schedule, i))
+        x = _correct(sigmas, i, data, state, order=min(2, i))
+    moved = _predict(sigmas, i, x, data, state, order=min(2, i + 1))
     return moved, SolverState(sample=x, data=data, data_before=state.data)
-
-
-def _order(schedule: Schedule, i: int) -> int:
-    """One where only one prediction is known, and one for the last step, which stabilises it."""
-    return min(2, i + 1, schedule.steps - i)
 
 
 def _predict(

@@ -96,7 +96,7 @@ class Stream:
         if t > keep:  # too large to hold on to
             self.seed(layer, room[:, t:])
             return
-        for i in reversed(range(keep)):  # one by one, because both ranges may overlap
+        for i in range(keep):  # one by one, because both ranges may overlap
             room[:, i] = room[:, t + i]
         key = self.place + layer
         self._rooms[key] = room

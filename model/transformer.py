@@ -20,6 +20,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from model.attention import Attention, KeysValues
+from model.embedders import ConditionEmbedder
+from model.layers import FeedForward, layer_norm
 from model.rope import axis_widths, rope_table
 from model.shapes import TokenGrid
 
@@ -60,8 +62,9 @@ class TransformerConfig:
         for name, count in (*counts.items(), *(("patch_size", side) for side in self.patch_size)):
             if count < 1:
                 raise ValueError(f"{name}: must be at least 1, not {count}")
-        if self.attention_head_dim % 2:
-            raise ValueError(f"attention_head_dim: must be even, not {self.attention_head_dim}")
+        for name in ("attention_head_dim", "freq_dim"):
+            if getattr(self, name) % 2:
+                raise ValueError(f"{name}: must be even, not {getattr(self, name)}")
         if min(axis_widths(self.attention_head_dim)) < 2:
             raise ValueError(
                 f"attention_head_dim: must be at least 6 so that time, height and width each get "
@@ -107,7 +110,13 @@ class Transformer(nn.Module):
         self.patch_embedding = nn.Conv3d(
             config.in_channels, d, config.patch_size, stride=config.patch_size
         )
-        self.condition_embedder = ConditionEmbedder(config)
+        self.condition_embedder = ConditionEmbedder(
+            d,
+            freq_dim=config.freq_dim,
+            text_dim=config.text_dim,
+            image_dim=config.image_dim,
+            image_positions=config.pos_embed_seq_len,
+        )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, d) / d**0.5)
         self.proj_out = nn.Linear(d, config.out_channels * math.prod(config.patch_size))
@@ -225,12 +234,6 @@ class Block(nn.Module):
         return add_gated(x, self.ffn(y), gate2)
 
 
-def layer_norm(norm: nn.LayerNorm, x: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
-    """`norm` in float32, whatever the dtypes of the tokens and of its weights."""
-    weight, bias = norm.weight.float(), norm.bias.float()
-    return F.layer_norm(x.float(), norm.normalized_shape, weight, bias, norm.eps).type_as(x)
-
-
 def modulate(
     x: Float[Tensor, "b g s d"],
     shift: Float[Tensor, "b g 1 d"],
@@ -247,105 +250,3 @@ def add_gated(
 ) -> Float[Tensor, "b g s d"]:
     """Residual x + gate * y, in float32."""
     return torch.addcmul(x.float(), y.float(), gate).type_as(x)
-
-
-class FeedForward(nn.Module):
-    def __init__(self, d_in: int, d_hidden: int, d_out: int, *, tanh: bool) -> None:
-        super().__init__()
-        # Identity stands where diffusers has a dropout, so that the keys are the same.
-        self.net = nn.Sequential(
-            Gelu(d_in, d_hidden, tanh=tanh), nn.Identity(), nn.Linear(d_hidden, d_out)
-        )
-
-    def forward(self, x: Float[Tensor, "*axes d_in"]) -> Float[Tensor, "*axes d_out"]:
-        return self.net(x)
-
-
-class Gelu(nn.Module):
-    """A linear layer and GELU (Hendrycks & Gimpel, 2016), exact or by their tanh formula."""
-
-    def __init__(self, d_in: int, d_out: int, *, tanh: bool) -> None:
-        super().__init__()
-        self.tanh = tanh
-        self.proj = nn.Linear(d_in, d_out)
-
-    def forward(self, x: Float[Tensor, "*axes d_in"]) -> Float[Tensor, "*axes d_out"]:
-        y = self.proj(x)
-        # In bfloat16 PyTorch's CPU takes six times as long for tanh, and the two forms are nearer
-        # to each other (5e-4) than rounding can tell.
-        exact = not self.tanh or (y.device.type == "cpu" and y.dtype == torch.bfloat16)
-        return F.gelu(y, approximate="none" if exact else "tanh")
-
-
-class TwoLayers(nn.Module):
-    def __init__(self, d_in: int, d_out: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(d_in, d_out)
-        self.linear_2 = nn.Linear(d_out, d_out)
-
-
-class TextEmbedder(TwoLayers):
-    def forward(self, x: Float[Tensor, "b l d_text"]) -> Float[Tensor, "b l d"]:
-        return self.linear_2(F.gelu(self.linear_1(x), approximate="tanh"))
-
-
-class TimeEmbedder(TwoLayers):
-    def forward(self, x: Float[Tensor, "b g freq"]) -> Float[Tensor, "b g d"]:
-        return self.linear_2(F.silu(self.linear_1(x)))
-
-
-class ImageEmbedder(nn.Module):
-    """CLIP tokens to the transformer's width; learned positions tell first frame from last."""
-
-    def __init__(self, d_image: int, d: int, positions: int | None) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(d_image)
-        self.ff = FeedForward(d_image, d_image, d, tanh=False)
-        self.norm2 = nn.LayerNorm(d)
-        self.pos_embed = None
-        if positions is not None:
-            self.pos_embed = nn.Parameter(torch.zeros(1, positions, d_image))
-
-    def forward(self, x: Float[Tensor, "b l d_image"]) -> Float[Tensor, "b l d"]:
-        if self.pos_embed is not None:
-            if x.shape[1] != self.pos_embed.shape[1]:
-                raise ValueError(
-                    f"image: this checkpoint takes {self.pos_embed.shape[1]} image tokens "
-                    f"(first and last frame), not {x.shape[1]}"
-                )
-            x = x + self.pos_embed
-        return layer_norm(self.norm2, self.ff(layer_norm(self.norm1, x)))
-
-
-class ConditionEmbedder(nn.Module):
-    """Time, text and image, each to the transformer's width."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        d = config.width
-        self.freq_dim = config.freq_dim
-        self.time_embedder = TimeEmbedder(config.freq_dim, d)
-        self.time_proj = nn.Linear(d, 6 * d)
-        self.text_embedder = TextEmbedder(config.text_dim, d)
-        self.image_embedder = None
-        if config.image_dim is not None:
-            self.image_embedder = ImageEmbedder(config.image_dim, d, config.pos_embed_seq_len)
-
-    def time(
-        self, timestep: Float[Tensor, "b g"], dtype: torch.dtype
-    ) -> tuple[Float[Tensor, "b g d"], Float[Tensor, "b g 6 d"]]:
-        """Time embedding, and its six modulation rows, in `dtype`.
-
-        The embedder runs in its own dtype (float32); diffusers rounds before `time_proj`.
-        """
-        waves = sinusoid(timestep, self.freq_dim).to(self.time_embedder.linear_1.weight.dtype)
-        temb = self.time_embedder(waves).to(dtype)
-        return temb, self.time_proj(F.silu(temb)).unflatten(-1, (6, -1))
-
-
-def sinusoid(position: Float[Tensor, "b g"], channels: int) -> Float[Tensor, "b g channels"]:
-    """Sinusoidal embedding (Vaswani et al., 2017, section 3.5), cosines first, in float32."""
-    exponents = torch.arange(channels // 2, dtype=torch.float32, device=position.device)
-    frequencies = torch.exp(-math.log(10_000) * exponents / (channels // 2))
-    angles = position.float().unsqueeze(-1) * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)

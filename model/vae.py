@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.resample import AvgDown, Downsample, DupUp, Upsample
+from model.resample import Downsample, ResidualBlock, ResidualDownBlock, UpBlock
 from model.shapes import latent_frames
 from model.streaming import CausalConv3d, Pointwise, RMSNorm, Stream
 from model.tiling import Tile, margins, tiles
@@ -58,27 +58,6 @@ class VAEConfig:
     scale_factor_spatial: int = 8
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions, each after norm and SiLU, and a shortcut past them."""
-
-    def __init__(self, c_in: int, c_out: int):
-        super().__init__()
-        self.norm1 = RMSNorm(c_in, 1, 1, 1)
-        self.conv1 = CausalConv3d(c_in, c_out, (3, 3, 3))
-        self.norm2 = RMSNorm(c_out, 1, 1, 1)
-        self.conv2 = CausalConv3d(c_out, c_out, (3, 3, 3))
-        self.conv_shortcut = Pointwise(c_in, c_out) if c_in != c_out else None
-
-    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b t h w o"]:
-        y = self.conv2(self.conv1(x, stream, self.norm1), stream, self.norm2)
-        return _add(y, x if self.conv_shortcut is None else self.conv_shortcut(x))
-
-
-def _add(y: Tensor, x: Tensor) -> Tensor:
-    """y + x, in the memory of y where no gradient needs it."""
-    return y + x if torch.is_grad_enabled() else y.add_(x)
-
-
 class Attention(nn.Module):
     """Single-head self-attention between the pixels of each frame, and a shortcut past it."""
 
@@ -116,48 +95,6 @@ class MidBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b t h w c"]:
         x = self.resnets[0](x, stream)
         return self.resnets[1](self.attentions[0](x), stream)
-
-
-class ResidualDownBlock(nn.Module):
-    """A stage of Wan 2.2's encoder."""
-
-    def __init__(self, c_in: int, c_out: int, blocks: int, *, down: bool, time: bool):
-        super().__init__()
-        dims = [c_in] + [c_out] * blocks
-        self.resnets = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(dims))
-        self.downsampler = Downsample(c_out, time=time) if down else None
-        self.avg_shortcut = AvgDown(c_in, c_out, time=1 + time, space=1 + down)
-
-    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b s p q o"]:
-        y = x
-        for block in self.resnets:
-            y = block(y, stream)
-        if self.downsampler is not None:
-            y = self.downsampler(y, stream)
-        return _add(y, self.avg_shortcut(x, stream))
-
-
-class UpBlock(nn.Module):
-    """A stage of the decoder; `residual` is Wan 2.2's kind, with a shortcut past it."""
-
-    def __init__(self, c_in: int, c_out: int, blocks: int, *, up: bool, time: bool, residual: bool):
-        super().__init__()
-        dims = [c_in] + [c_out] * (blocks + 1)
-        self.resnets = nn.ModuleList(ResidualBlock(a, b) for a, b in pairwise(dims))
-        self.upsampler = self.upsamplers = self.avg_shortcut = None
-        if up and residual:
-            self.upsampler = Upsample(c_out, c_out, time=time)
-            self.avg_shortcut = DupUp(c_in, c_out, time=1 + time, space=2)
-        elif up:
-            self.upsamplers = nn.ModuleList([Upsample(c_out, c_out // 2, time=time)])
-
-    def forward(self, x: Float[Tensor, "b t h w c"], stream: Stream) -> Float[Tensor, "b s p q o"]:
-        y = x
-        for block in self.resnets:
-            y = block(y, stream)
-        if self.upsampler is not None and self.avg_shortcut is not None:
-            return _add(self.upsampler(y, stream), self.avg_shortcut(x, stream))
-        return y if self.upsamplers is None else self.upsamplers[0](y, stream)
 
 
 class Encoder(nn.Module):
@@ -250,6 +187,15 @@ class VAE(nn.Module):
         super().__init__()
         if config.attn_scales:
             raise ValueError(f"attn_scales: must be empty, not {config.attn_scales}")
+        stages = len(config.dim_mult) - 1
+        time = 2 ** sum(config.temperal_downsample[:stages])
+        space = 2**stages * (config.patch_size or 1)
+        if (time, space) != (config.scale_factor_temporal, config.scale_factor_spatial):
+            raise ValueError(
+                f"scale_factor_temporal, scale_factor_spatial: dim_mult, temperal_downsample and "
+                f"patch_size make them {time} and {space}, not {config.scale_factor_temporal} and "
+                f"{config.scale_factor_spatial}"
+            )
         self.config = config
         self.encoder = Encoder(config)
         self.quant_conv = Pointwise(2 * config.z_dim, 2 * config.z_dim)
@@ -325,10 +271,13 @@ class VAE(nn.Module):
         """Frames in [-1, 1] of latents as `encode` gives them, f = 4 (t - 1) + 1.
 
         `stream` carries the history of earlier latents and takes these ones in; after the first
-        chunk f = 4t. With `tile` (height, width in latent cells) all stages that grow the picture
-        see one tile at a time: the same frames in less memory, not for training.
+        chunk f = 4t. With `tile` (height, width in latent cells, the same for the whole stream) all
+        stages that grow the picture see one tile at a time: the same frames in less memory, but no
+        gradient.
         """
         if torch.is_grad_enabled():
+            if tile is not None:
+                raise ValueError("tile: tiles carry no gradient; decode under torch.no_grad()")
             stream = stream or Stream(whole=True)
             x = self.post_quant_conv(rearrange(latents, "b z t h w -> b t h w z"))
             x = self.decoder(x, stream)

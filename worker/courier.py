@@ -8,7 +8,7 @@ import time
 import redis
 import structlog
 from obstore.exceptions import BaseError as StorageError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
@@ -30,7 +30,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
         began = time.monotonic()
         try:
             sweep(store, queue, blobs, settings)
-        except (DBAPIError, redis.RedisError, StorageError, OSError) as error:
+        except (SQLAlchemyError, redis.RedisError, StorageError, OSError) as error:
             log.warning("sweep.failed", error=str(error))
         stopped.wait(max(0.0, settings.sweep_s - (time.monotonic() - began)))
     queue.close()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 from celery import signals  # pyright: ignore[reportMissingTypeStubs]
 from celery.platforms import SecurityWarning  # pyright: ignore[reportMissingTypeStubs]
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
@@ -139,7 +139,7 @@ class Child:
             queue=Queue(self._settings.redis_url),
             settings=self._settings,
             worker=worker,
-            scratch=_empty_scratch(worker.scratch, self._name),
+            scratch=_empty(_scratch(worker, self._name)),
             stopping=self._stopping.is_set,
         )
 
@@ -149,8 +149,8 @@ def _insist(action: Callable[[], T]) -> T:
     while True:
         try:
             return action()
-        except DBAPIError as error:
-            log.warning("database.unready", error=str(error.orig))
+        except SQLAlchemyError as error:
+            log.warning("database.unready", error=str(error))
             time.sleep(1.0)
 
 
@@ -179,9 +179,12 @@ def _capabilities(place: "Workplace", model_id: str) -> Capabilities:
     )
 
 
-def _empty_scratch(parent: Path | None, name: str) -> Path:
+def _scratch(worker: WorkerSettings, name: str) -> Path:
+    return (worker.scratch or Path(tempfile.gettempdir())) / f"kinora-{name}"
+
+
+def _empty(folder: Path) -> Path:
     """A private folder for this worker, without what a killed one left in it."""
-    folder = (parent or Path(tempfile.gettempdir())) / f"kinora-{name}"
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)
@@ -238,6 +241,7 @@ def main() -> int:
         quiet=True,
     )
     celery.start()
+    shutil.rmtree(_scratch(worker, worker.name), ignore_errors=True)
     if unusable.is_set():
         return UNUSABLE
     store = Store.open(settings.database_url)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract.job import Job, MoveRefused, Stage
 from app.contract.store import Store
@@ -108,8 +108,8 @@ class Lease:
                 log.warning("lease.lost", found=error.found)
                 self._interruption = LeaseLost
                 return
-            except DBAPIError as error:
-                log.warning("lease.unrenewed", error=str(error.orig))
+            except SQLAlchemyError as error:
+                log.warning("lease.unrenewed", error=str(error))
                 if time.monotonic() - renewed > self._lease_s:
                     self._interruption = LeaseLost
                     return

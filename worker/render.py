@@ -1,6 +1,5 @@
 """From a claimed job to a stored file: a plain function, tested without Celery."""
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 from obstore.exceptions import BaseError as StorageError
-from PIL import Image
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
@@ -24,6 +22,7 @@ from worker.encode import mp4_writer, write_still, write_thumbnail
 from worker.failures import failure_of
 from worker.metrics import ENDED
 from worker.progress import Cancelled, Lease, LeaseLost, Stopping
+from worker.references import read_image, read_video
 from worker.settings import WorkerSettings
 
 CONTENT_TYPES = {"mp4": "video/mp4", "png": "image/png", "webp": "image/webp"}
@@ -81,7 +80,7 @@ def _make(job: Job, place: Workplace, lease: Lease, folder: Path) -> Output:
     """Generates, encodes and stores the file and its thumbnail."""
     spec = job.spec
     path, thumbnail = folder / f"video.{spec.output}", folder / "thumbnail.webp"
-    chunks = _generate(spec, place, lease)
+    chunks = _generate(spec, place, lease, folder)
     first = next(chunks)
     write_thumbnail(thumbnail, first[0])
     if spec.output == "mp4":
@@ -112,10 +111,10 @@ def _upload(job: Job, place: Workplace, lease: Lease, path: Path, thumbnail: Pat
     return Output(key=key, size_bytes=stored.size_bytes, thumbnail_key=thumbnail_key)
 
 
-def _generate(spec: JobSpec, place: Workplace, lease: Lease) -> Iterator[np.ndarray]:
+def _generate(spec: JobSpec, place: Workplace, lease: Lease, folder: Path) -> Iterator[np.ndarray]:
     """The clip's spec.frames frames, uint8 `[f, h, w, 3]`, in chunks; reports each step."""
     made = 0
-    request = request_of(spec, place.blobs)
+    request = request_of(spec, place.blobs, folder)
     stages = {"text": Stage.TEXT, "denoise": Stage.DENOISE, "decode": Stage.DECODE}
     for frames in place.pipeline.generate(
         request, on_step=lambda p: lease.report(stages[p.stage], p.step, p.steps)
@@ -127,7 +126,7 @@ def _generate(spec: JobSpec, place: Workplace, lease: Lease) -> Iterator[np.ndar
         raise RuntimeError(f"the pipeline made {made} frames instead of {spec.frames}")
 
 
-def request_of(spec: JobSpec, blobs: Blobs) -> Request:
+def request_of(spec: JobSpec, blobs: Blobs, scratch: Path) -> Request:
     """The model's request, with the references read from storage."""
     return Request(
         prompt=spec.prompt,
@@ -141,15 +140,11 @@ def request_of(spec: JobSpec, blobs: Blobs) -> Request:
         guidance_2=spec.guidance_2,
         seed=spec.seed,
         flow_shift=spec.flow_shift,
-        image=_picture(spec.image, blobs),
-        last_image=_picture(spec.last_image, blobs),
+        image=read_image(spec.image, blobs),
+        last_image=read_image(spec.last_image, blobs),
+        video=read_video(spec.video, blobs, spec.width, spec.height, spec.frames, scratch),
+        strength=spec.strength,
     )
-
-
-def _picture(key: str | None, blobs: Blobs) -> Image.Image | None:
-    if key is None:
-        return None
-    return Image.open(io.BytesIO(blobs.get(key))).convert("RGB")
 
 
 def _complete(job: Job, place: Workplace, output: Output) -> None:
@@ -174,7 +169,7 @@ def _record(job: Job, place: Workplace, error: Exception) -> None:
     """Writes how a job ended that did not complete; every write is fenced by its attempt."""
     try:
         outcome = _give_up(job, place, error)
-    except (MoveRefused, DBAPIError) as refused:  # the lease, or its end, decides then
+    except (MoveRefused, SQLAlchemyError) as refused:  # the lease, or its end, decides then
         log.warning("job.unrecorded", error=str(refused))
         outcome = "lost"
     ENDED.labels(outcome).inc()

@@ -205,6 +205,10 @@ class Video(BaseModel):
     guidance_scale: float
     flow_shift: float | None
     attempt: Annotated[int, Field(description="How often a worker has taken the job.")]
+    queue_position: Annotated[
+        int | None, Field(description="Jobs that run before this one; not told in lists.")
+    ] = None
+    eta_seconds: Annotated[int | None, Field(description="Estimate from the pace so far.")] = None
 
 
 class VideoPage(BaseModel):

@@ -1,6 +1,7 @@
 """`/v1/videos`: make, watch, list, cancel, delete and download videos."""
 # ruff: noqa: FAST003  (the id in the path is taken by `job_of`, which the rule does not follow)
 
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -19,7 +20,7 @@ from app.api.schemas import (
 from app.auth import Owner
 from app.contract.job import Job, JobNotFound, MoveRefused, Status
 from app.errors import Conflict, InvalidRequest, NotFound, from_validation
-from app.parts import PartsOf
+from app.parts import Parts, PartsOf
 from app.submission import AttemptOf, fingerprint_of, submit
 
 Responses = dict[int | str, dict[str, Any]]
@@ -50,6 +51,9 @@ BODY = {
     }
 }
 
+POLL_MS = 1000
+MAX_POLL_MS = 10_000
+
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 
@@ -78,8 +82,7 @@ def create_video(
     except ValidationError as error:
         raise from_validation(error.errors()) from None
     job = submit(parts, wanted, owner, attempt, fingerprint_of(fields))
-    response.headers["openai-poll-after-ms"] = poll_after_ms(job)
-    return video(job)
+    return followed(job, parts, response)
 
 
 @router.get("", responses=COMMON)
@@ -92,7 +95,9 @@ def list_videos(
 ) -> VideoPage:
     """Videos by time of creation, a page at a time."""
     try:
-        page = parts.store.list(owner, after=after, limit=limit, newest_first=order == "desc")
+        page = parts.store.list(
+            owner, after=after or None, limit=limit, newest_first=order == "desc"
+        )
     except JobNotFound:
         raise InvalidRequest(f"after: there is no video {after!r}.", param="after") from None
     ids = [job.id for job in page.jobs] or [None]
@@ -105,10 +110,9 @@ def list_videos(
 
 
 @router.get("/{video_id}", responses=MISSING)
-def retrieve_video(job: JobOf, response: Response) -> Video:
+def retrieve_video(job: JobOf, parts: PartsOf, response: Response) -> Video:
     """A video and how far it is."""
-    response.headers["openai-poll-after-ms"] = poll_after_ms(job)
-    return video(job)
+    return followed(job, parts, response)
 
 
 @router.delete("/{video_id}", responses=MISSING)
@@ -173,9 +177,15 @@ def stored_file(job: Job, variant: str) -> content.StoredFile:
     return content.StoredFile(key, media_type, name, job.finished_at or job.created_at)
 
 
-def poll_after_ms(job: Job) -> str:
-    """When another look is worth it. The SDK reads it from its first answer only and keeps it."""
-    return "0" if job.finished else "1000"
+def followed(job: Job, parts: Parts, response: Response) -> Video:
+    """A job with its place in the queue, and in a header when another look is worth it.
+
+    The SDK reads that header from its first poll only and keeps it for the whole wait.
+    """
+    ahead = parts.store.queue_position(job) if job.status is Status.QUEUED else None
+    wait_ms = 0 if job.finished else min(MAX_POLL_MS, POLL_MS * (1 + (ahead or 0)))
+    response.headers["openai-poll-after-ms"] = str(wait_ms)
+    return video(job).model_copy(update={"queue_position": ahead})
 
 
 def video(job: Job) -> Video:
@@ -205,11 +215,20 @@ def video(job: Job) -> Video:
         guidance_scale=spec.guidance,
         flow_shift=spec.flow_shift,
         attempt=job.attempt,
+        eta_seconds=eta_seconds(job),
     )
 
 
-def _second(time: float | None) -> int | None:
-    return None if time is None else int(time)
+def eta_seconds(job: Job) -> int | None:
+    """How much longer the job takes if the rest goes at the pace of what is done."""
+    if job.status is not Status.IN_PROGRESS or job.started_at is None or job.progress < 0.02:
+        return None
+    elapsed = max(0.0, time.time() - job.started_at)
+    return round(elapsed * (1 - job.progress) / job.progress)
+
+
+def _second(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
 
 
 def _no_video(video_id: str) -> NotFound:

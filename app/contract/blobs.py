@@ -1,5 +1,6 @@
 """Object storage for references and finished videos: a local folder or an S3 bucket."""
 
+import secrets
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,9 +96,11 @@ class Blobs:
         """The bytes from `start` up to `end` (exclusive), in chunks. Raises BlobNotFound at once,
         not when the first chunk is asked for.
         """
+        wanted: Any = {"range": {"offset": start}} if end is None else {"range": (start, end)}
+        if start == 0 and end is None:  # an empty blob has no range at all
+            wanted = None
         with _not_found(key):
-            options = {"range": (start, end)} if end is not None else {"range": {"offset": start}}
-            result = obstore.get(self._store, key, options=options)  # type: ignore[arg-type]
+            result = obstore.get(self._store, key, options=wanted)
         return (bytes(chunk) for chunk in result.stream(min_chunk_size=READ_BYTES))
 
     def info(self, key: str) -> BlobInfo:
@@ -129,7 +132,7 @@ class Blobs:
 
     def check(self) -> None:
         """Writes, reads and removes a small blob; raises what goes wrong."""
-        key = "health/check"
+        key = f"health/{secrets.token_hex(8)}"  # of its own: several processes check at once
         self.put(key, b"ok", "text/plain")
         self.delete(key)
 

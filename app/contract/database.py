@@ -68,7 +68,9 @@ def _engine(url: str) -> sa.Engine:
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
-        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        return sa.create_engine(
+            parsed, pool_pre_ping=True, pool_size=10, max_overflow=20, hide_parameters=True
+        )
     if parsed.get_backend_name() != "sqlite":
         raise DatabaseError(
             f"KINORA_DATABASE_URL names {parsed.drivername!r}; "
@@ -79,7 +81,10 @@ def _engine(url: str) -> sa.Engine:
             "KINORA_DATABASE_URL must name a file: several processes share the database"
         )
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+    # Parameters are hidden from errors, since those are logged and a spec holds a prompt.
+    engine = sa.create_engine(
+        parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

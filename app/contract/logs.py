@@ -32,7 +32,9 @@ def setup(level: str = "info", style: str = "auto", **bound: Any) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         hide,
     ]
-    render: Processor = structlog.dev.ConsoleRenderer()
+    render: Processor = structlog.dev.ConsoleRenderer(
+        exception_formatter=structlog.dev.plain_traceback  # the default shows variables, so prompts
+    )
     if style == "json":
         shared.append(structlog.processors.format_exc_info)
         render = structlog.processors.JSONRenderer()

@@ -24,7 +24,7 @@ from model.training import captions, checkpoints, language, latents
 from model.training.latents import BUCKETS, Clips, Pool, count_path
 from model.training.log import Log
 from model.training.optim import Weights
-from model.training.scenes import COLOURS, MOTIONS, SHAPES
+from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES
 from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
 
 TEXT_DIM = 192
@@ -48,6 +48,8 @@ CONTINUATIONS = (
     ((2, 1), 0.04), ((2, 2), 0.04), ((0, 2), 0.08),
 )  # fmt: skip
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
+# How far half of the noise levels are bent towards 1.
+HIGH_SHIFT = 10.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
 DETAIL_NOISE = 0.55
 
@@ -73,17 +75,19 @@ class TransformerRun:
 
 
 class Truth(nn.Module):
-    """The throw-away head: coverage, shape, colour and motion at every token."""
+    """The throw-away head: what the object is where it is, what the picture is everywhere."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.classes = (1, len(SHAPES), len(COLOURS), len(MOTIONS))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, sum(self.classes))
+        self.around = nn.Linear(width, len(BACKGROUNDS) + len(STYLES))
 
     def loss(self, tokens: Tensor, clips: Clips, noisy: Tensor) -> Tensor:
         """Cross-entropies over the noisy frames' tokens `[b, n, d]`; classes where covered."""
-        cover, *logits = self.out(self.norm(tokens.float())).split(self.classes, -1)
+        tokens = self.norm(tokens.float())
+        cover, *logits = self.out(tokens).split(self.classes, -1)
         coverage = clips.coverage.flatten(1)
         wanted = noisy[:, :, None].expand(-1, -1, clips.coverage[0, 0].numel()).flatten(1).float()
         total = F.binary_cross_entropy_with_logits(cover[..., 0], coverage, reduction="none")
@@ -94,6 +98,11 @@ class Truth(nn.Module):
             target = getattr(clips.scenes, name)[:, None].expand(-1, scores.shape[1])
             each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
             total = total + 0.3 * (each * inside).sum() / inside.sum().clamp(min=1)
+        around = self.around(tokens).split((len(BACKGROUNDS), len(STYLES)), -1)
+        for scores, name in zip(around, ("background", "style"), strict=True):
+            target = getattr(clips.scenes, name)[:, None].expand(-1, scores.shape[1])
+            each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
+            total = total + 0.3 * (each * wanted).sum() / wanted.sum()
         return total
 
 
@@ -164,9 +173,22 @@ def draw_lesson(
         clips = pools[k].sample(max(1, run.tokens // tokens), generator)
         clean = draw_clean(clips, generator, detail=detail)
     b = len(clips.scenes)
-    normal = torch.randn(b, generator=generator) * 1.2 + 0.5
-    level = torch.where(uniform(b) < 0.1, uniform(b), normal.sigmoid())
-    return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else level)
+    return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator))
+
+
+def draw_level(count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels sigma `[count]`: half of them high, half logit-normal.
+
+    A flat background shows through noise that hides everything else: at sigma 0.95 it can be read
+    off the input, and only above that does the prompt decide. So half of the levels are uniform
+    ones bent towards 1 (Esser et al. 2024, arXiv:2403.03206, eq. 23), and some are 1 itself, where
+    every sample begins.
+    """
+    uniform = torch.rand(count, generator=generator)
+    high = HIGH_SHIFT * uniform / (1 + (HIGH_SHIFT - 1) * uniform)
+    normal = (torch.randn(count, generator=generator) * 1.2 + 0.3).sigmoid()
+    kind = torch.rand(count, generator=generator)
+    return torch.where(kind < 0.08, 1.0, torch.where(kind < 0.55, high, normal))
 
 
 def loss_of(
@@ -230,7 +252,7 @@ def train(run: TransformerRun) -> None:
         done = minutes / run.minutes
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
         lesson = draw_lesson(run, pools, done, generator)
-        truth_weight = 0.5 if done < 0.5 else 0.1
+        truth_weight = 0.5 if done < 0.75 else 0.1
         object_weight = 4.0 if done < 0.6 else 2.0
         terms = loss_of(learner, tokenizer, lesson, truth_weight, object_weight, generator)
         terms["loss"].backward()

@@ -81,7 +81,7 @@ def test_help_needs_neither_torch_nor_the_web_server():
     assert told.stdout.decode().strip() == "set()"
     code, out, _ = run("--help")
     assert code == 0
-    for name in ("serve", "api", "worker", "courier", "generate", "demo", "keys", "doctor"):
+    for name in ("serve", "api", "worker", "courier", "generate", "list", "demo", "keys", "doctor"):
         assert f"  {name} " in out
 
 
@@ -89,7 +89,7 @@ def test_a_key_is_made_listed_and_revoked(tmp_path):
     code, secret, told = run("keys", "create", "me", "--data", tmp_path)
     assert code == 0
     assert secret.startswith("kinora-")
-    key_id = told.split("\t")[0]
+    key_id = told.splitlines()[-1].split("\t")[0]
     listed = run("keys", "list", "--data", tmp_path)[1]
     assert key_id in listed
     assert listed.strip().endswith("valid")
@@ -104,7 +104,7 @@ def test_a_key_is_made_listed_and_revoked(tmp_path):
 def test_a_bad_setting_is_one_sentence_that_names_it(tmp_path):
     code, _, said = run("keys", "list", "--data", tmp_path, KINORA_PORT="many")
     assert code == 2
-    assert said.startswith("kinora: KINORA_PORT is 'many'")
+    assert said.splitlines()[-1].startswith("kinora: KINORA_PORT is 'many'")
     assert "Traceback" not in said
 
 
@@ -175,9 +175,14 @@ def test_generate_says_why_a_job_failed(api, tmp_path):
 def test_an_interrupted_generate_cancels_its_job(api, tmp_path):
     address, parts = api
     process = command("generate", "x", "--server", address, "-o", tmp_path / "out.mp4")
-    job = until(lambda: parts.store.list().jobs)[0]
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    with process:
+        try:
+            assert any(b"waiting for a worker" in line for line in process.stderr)
+            (job,) = parts.store.list().jobs
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert parts.store.get(job.id).error_code == "cancelled"
     parts.store.delete(job.id)
@@ -201,6 +206,36 @@ def test_a_refused_generate_says_what_to_change(api, tmp_path, arguments, said):
     assert said in err
     assert "Traceback" not in err
     assert parts.store.list().jobs == []
+
+
+def test_videos_are_listed_shown_watched_downloaded_cancelled_and_deleted(api, finish, tmp_path):
+    address, parts = api
+    server = ("--server", address)
+    with Client.of(address) as client:
+        done = client.create({"prompt": "a red\ncube"})
+        finish(parts, done["id"], b"the video")
+        waiting = client.create({"prompt": "a blue ball"})
+    code, listed, _ = run("list", *server)
+    assert code == 0
+    assert listed.splitlines() == [
+        f"{waiting['id']}\tqueued\t0 %\t64x64\ta blue ball",
+        f"{done['id']}\tcompleted\t100 %\t64x64\ta red cube",
+    ]
+    assert json.loads(run("show", done["id"], *server)[1])["status"] == "completed"
+    assert run("watch", done["id"], *server)[0] == 0
+    target = tmp_path / "video.mp4"
+    assert run("download", done["id"], "-o", target, *server)[0] == 0
+    assert target.read_bytes() == b"the video"
+    code, _, said = run("download", waiting["id"], "-o", tmp_path / "none.mp4", *server)
+    assert (code, "queued" in said) == (2, True)
+    assert not (tmp_path / "none.mp4").exists()
+    assert "cancelled" in run("cancel", waiting["id"], *server)[1]
+    assert run("watch", waiting["id"], *server)[0] == 1
+    for video in (done, waiting):
+        assert run("delete", video["id"], *server)[0] == 0
+    assert run("list", *server)[1] == ""
+    code, _, said = run("show", "video_none", *server)
+    assert (code, "no video" in said) == (2, True)
 
 
 def test_generate_without_the_named_server_says_so(tmp_path):

@@ -109,3 +109,19 @@ def test_bytes_behind_the_image_are_not_kept(client, png):
     stored(client, answer)
     key = input_key(answer.json()["id"], "image.png")
     assert b"<script>" not in client.parts.blobs.get(key)
+
+
+def test_a_repeated_request_stores_its_image_only_once(client, image):
+    def send(color_mode):
+        files = {
+            "prompt": (None, "x"),
+            "input_reference": ("upload", image("PNG", mode=color_mode)),
+        }
+        return client.post("/v1/videos", files=files, headers={"idempotency-key": "once"})
+
+    first = send("RGB").json()
+    blobs = {blob.key for blob in client.parts.blobs.list()}
+    assert input_key(first["id"], "image.png") in blobs
+    assert send("RGB").json()["id"] == first["id"]
+    assert send("RGBA").status_code == 409
+    assert {blob.key for blob in client.parts.blobs.list()} == blobs

@@ -1,8 +1,12 @@
 """`/v1/videos`, from the client's side of the wire."""
 
 import re
+import time
+from dataclasses import replace
 
 import pytest
+
+from app.api.videos import eta_seconds
 
 
 def create(client, **fields):
@@ -41,6 +45,8 @@ def test_a_created_video_is_a_queued_job_with_every_value_resolved(client):
         "guidance_scale": 5.0,
         "flow_shift": 3.0,
         "attempt": 0,
+        "queue_position": 0,
+        "eta_seconds": None,
     }
 
 
@@ -163,6 +169,26 @@ def test_progress_and_completion_are_shown(client, finish):
     assert video["completed_at"] >= video["started_at"] >= video["created_at"]
 
 
+def test_a_queued_video_tells_its_place_and_when_to_look_again(client, finish):
+    made = [create(client)["id"] for _ in range(3)]
+    polls = [client.get(f"/v1/videos/{video_id}") for video_id in made]
+    assert [poll.json()["queue_position"] for poll in polls] == [0, 1, 2]
+    assert [poll.headers["openai-poll-after-ms"] for poll in polls] == ["1000", "2000", "3000"]
+    finish(client.parts, made[0])
+    done, second = (client.get(f"/v1/videos/{video_id}") for video_id in made[:2])
+    assert (done.json()["queue_position"], done.headers["openai-poll-after-ms"]) == (None, "0")
+    assert second.json()["queue_position"] == 0
+
+
+def test_a_running_video_tells_how_much_longer_it_takes(client):
+    create(client)
+    job = client.parts.store.claim("tiny", "worker-1", 60)
+    later = replace(job, progress=0.25, started_at=time.time() - 30)
+    assert eta_seconds(job) is None
+    assert 85 <= eta_seconds(later) <= 95
+    assert eta_seconds(replace(later, progress=0.5)) < eta_seconds(later)
+
+
 def test_a_repeated_idempotency_key_gives_the_first_job_back(client):
     key = {"idempotency-key": "k1"}
     body = {"prompt": "a red cube"}
@@ -183,11 +209,8 @@ def test_the_sdks_own_retry_gives_the_first_job_back_and_a_second_request_a_seco
 
 
 def test_a_full_queue_is_a_429_with_a_time_to_come_back(settings, serve, client):
-    full = type(settings)(
-        **{f: getattr(settings, f) for f in settings.__slots__} | {"max_queued": 1}
-    )
     create(client)
-    with serve(full) as other:
+    with serve(replace(settings, max_queued=1)) as other:
         answer = other.post("/v1/videos", json={"prompt": "a red cube"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
     assert int(answer.headers["retry-after"]) > 0

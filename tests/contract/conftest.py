@@ -1,16 +1,22 @@
 """Real databases for the store: SQLite files and a PostgreSQL cluster of the tests' own."""
 
 import os
+import random
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from obstore.exceptions import BaseError
 
+from app.contract.blobs import Blobs
 from app.contract.capabilities import Capabilities
 from app.contract.job import JobSpec
+from app.contract.settings import Settings
 from app.contract.store import Store
 from app.contract.tables import metadata
 from app.migrations.upgrade import upgrade
@@ -65,6 +71,59 @@ def wait_for(url, server, log):
             assert time.monotonic() < deadline and server.poll() is None, log.read_text()
             time.sleep(0.05)
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """Settings' fields of a bucket on an S3 server of the tests' own (SeaweedFS)."""
+    folder = tmp_path_factory.mktemp("s3")
+    keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret"}
+    port = free_ports()
+    command = [Path(sys.executable).with_name("weed"), "mini", f"-dir={folder}"]
+    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=clips", f"-s3.port={port}"]
+    command += [
+        f"-{name}.port={port + n}" for n, name in enumerate(("master", "volume", "filer"), 1)
+    ]
+    command += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command += ["-webdav=false", "-admin.ui=false"]
+    with (folder / "log").open("wb") as log:
+        environment = os.environ | keys | {"GOMEMLIMIT": "400MiB"}
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    where = {
+        "storage_url": "s3://clips/some/prefix",
+        "s3_endpoint": f"http://127.0.0.1:{port}",
+        "s3_access_key_id": keys["AWS_ACCESS_KEY_ID"],
+        "s3_secret_access_key": keys["AWS_SECRET_ACCESS_KEY"],
+    }
+    try:
+        wait_for_bucket(Blobs.open(Settings(data=folder, **where)), server)
+        yield where
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait_for_bucket(blobs, server):
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return blobs.check()
+        except (BaseError, OSError, LookupError):
+            assert time.monotonic() < deadline and server.poll() is None
+            time.sleep(0.1)
+
+
+def free_ports():
+    """The first of four free ports; those 10000 above are free too, as the server takes both."""
+    while True:
+        first = random.randrange(20000, 50000)
+        try:
+            for port in (*range(first, first + 4), *range(first + 10000, first + 10004)):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,9 +4,14 @@ from app.contract.blobs import BlobNotFound, Blobs
 from app.contract.settings import Settings, SettingsError
 
 
-@pytest.fixture
-def blobs(tmp_path):
-    return Blobs.open(Settings(data=tmp_path / "a folder"))
+@pytest.fixture(params=["folder", "s3"])
+def blobs(request, tmp_path):
+    """Both kinds of storage that the program is shipped for."""
+    where = request.getfixturevalue("s3") if request.param == "s3" else {}
+    blobs = Blobs.open(Settings(data=tmp_path / "a folder", **where))
+    yield blobs
+    for blob in blobs.list():
+        blobs.delete(blob.key)
 
 
 def test_bytes_and_files_come_back_as_they_went_in(blobs, tmp_path):
@@ -24,6 +29,11 @@ def test_bytes_and_files_come_back_as_they_went_in(blobs, tmp_path):
 def test_a_part_can_be_read(blobs, start, end, expected):
     blobs.put("videos/a/1/v", b"0123456789", "video/mp4")
     assert expected == b"".join(blobs.stream("videos/a/1/v", start, end))
+
+
+def test_an_empty_blob_can_be_read(blobs):
+    blobs.put("videos/a/1/v", b"", "video/mp4")
+    assert b"".join(blobs.stream("videos/a/1/v")) == b""
 
 
 def test_what_is_missing_is_said_at_once(blobs):

@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import threading, structlog
 from app.contract import logs
@@ -12,6 +14,31 @@ with logs.job_context("video_1", 2):
     log.debug("unheard")
 threading.Thread(target=lambda: log.info("from.thread")).start()
 """
+
+
+FAILING = """
+import structlog
+from app.contract import logs
+logs.setup("info", "{style}")
+def render(spec="a secret wish"):
+    raise RuntimeError("broken")
+try:
+    render()
+except RuntimeError as error:
+    structlog.get_logger().error("job.failed", exc_info=error)
+"""
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_traceback_shows_no_variables(style):
+    run = subprocess.run(
+        [sys.executable, "-c", FAILING.format(style=style)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "RuntimeError: broken" in run.stderr
+    assert "wish" not in run.stderr.replace('a secret wish"):', "")
 
 
 def test_events_carry_their_job_and_process_and_never_a_prompt():

@@ -173,7 +173,7 @@ def test_any_sequence_of_moves_keeps_the_rules(migrated):
     run_state_machine_as_test(
         Rows,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -72,5 +72,5 @@ def test_a_rule_that_is_not_written_here_is_refused(change, named):
 
 def test_a_key_that_is_left_out_means_what_it_means_to_diffusers():
     without = {key: value for key, value in UNIPC.items() if key != "use_flow_sigmas"}
-    with pytest.raises(ValueError, match="^use_flow_sigmas:"):
+    with pytest.raises(ValueError, match=r"^use_flow_sigmas:"):
         ScheduleConfig.from_json(without)

@@ -20,7 +20,7 @@ def encoder(checkpoint):
     [
         ("  a  red\n\tball ", "a red ball"),
         ("a &amp;amp; b", "a & b"),
-        ("a &amp;amp;amp; b", "a & b"),
+        ("a <b> &amp;amp; c", "a <b> & c"),
         ("schÃ¶n", "schön"),
         ("a\u00a0\u2003b", "a b"),
         ("\ufb01ne \u201cquotes\u201d", 'fine "quotes"'),

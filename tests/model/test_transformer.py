@@ -165,6 +165,7 @@ def test_image_tokens_that_do_not_match_the_learned_positions_are_refused():
     ("change", "message"),
     [
         ({"attention_head_dim": 21}, "attention_head_dim: must be even, not 21"),
+        ({"freq_dim": 15}, "freq_dim: must be even, not 15"),
         ({"attention_head_dim": 4}, "attention_head_dim: must be at least 6"),
         ({"qk_norm": "layer_norm"}, "qk_norm: must be 'rms_norm_across_heads'"),
         ({"image_dim": 14}, "image_dim and added_kv_proj_dim: give both or neither"),

@@ -267,3 +267,18 @@ def test_a_residual_vae_whose_channels_do_not_divide_is_refused():
 def test_attention_at_other_scales_is_refused():
     with pytest.raises(ValueError, match="attn_scales: must be empty"):
         VAE(replace(WAN21, attn_scales=(0.5,)))
+
+
+def test_tiles_are_refused_where_a_gradient_is_wanted(vae):
+    with pytest.raises(ValueError, match="tile: tiles carry no gradient"):
+        vae.decode(latents(1), tile=(3, 4))
+
+
+def test_a_tile_without_cells_is_refused(vae):
+    with torch.no_grad(), pytest.raises(ValueError, match="tile: must be two positive numbers"):
+        vae.decode(latents(1), tile=(0, 4))
+
+
+def test_scale_factors_that_contradict_the_stages_are_refused():
+    with pytest.raises(ValueError, match="make them 4 and 4, not 4 and 8"):
+        VAE(replace(WAN21, scale_factor_spatial=8))

@@ -21,7 +21,7 @@ LEAST_PSNR_DB = 55.0
 FURTHEST = 2  # of 255
 LEAST_SPREAD = 20.0  # standard deviation of the frames; flat grey would prove nothing
 
-PROMPT = "  A red ball &amp;amp;amp; two   green stars\trise…  “blurry”"
+PROMPT = "  A red <ball> &amp;amp; two   green stars\trise…  “blurry”"
 NEGATIVE = "ugly, low quality, the blue square"
 
 
@@ -87,7 +87,8 @@ def ours(folder: Path) -> Pipeline:
 
 @lru_cache(maxsize=2)
 def theirs(folder: Path):
-    loaded = diffusers.DiffusionPipeline.from_pretrained(folder)
+    # Said outright, or transformers keeps half-precision text encoders as they are stored.
+    loaded = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

@@ -104,11 +104,18 @@ class Service:
         return done
 
     def stop(self, number=signal.SIGTERM):
-        if self.process is None:
-            return
+        """Ends the supervisor; its parts end by themselves. Returns its exit status."""
         self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.client.close()
         try:
-            self.process.wait(PATIENCE_S)
+            if self.process.poll() is None:
+                self.stop()
         finally:
             for part in self.parts():
                 os.kill(part, signal.SIGKILL)
@@ -135,20 +142,23 @@ def wait_for(condition, explain):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, checkpoint):
-    service = Service(tmp_path_factory.mktemp("service") / "data", checkpoint)
-    try:
-        yield service.start()
-    finally:
-        service.stop()
-        service.client.close()
+    with Service(tmp_path_factory.mktemp("service") / "data", checkpoint) as service:
+        yield service
 
 
-@pytest.mark.parametrize("victim", ["the whole worker", "the worker's child"])
-def test_a_job_whose_worker_is_killed_completes_once(service, victim):
+@pytest.mark.parametrize(
+    ("victim", "number"),
+    [
+        ("the whole worker", signal.SIGKILL),
+        ("the worker's child", signal.SIGKILL),
+        ("the whole worker", signal.SIGTERM),
+    ],
+)
+def test_a_job_whose_worker_ends_in_the_middle_completes_once(service, victim, number):
     job = service.create_slow()
     service.wait_running(job)
     parent, child = service.worker()
-    os.kill(parent if victim == "the whole worker" else child, signal.SIGKILL)
+    os.kill(parent if victim == "the whole worker" else child, number)
     assert service.wait_completed(job)["attempt"] == 2
 
 
@@ -209,19 +219,17 @@ def test_a_data_folder_and_a_port_serve_once(service, tmp_path, checkpoint):
 
 
 def test_a_service_stopped_in_the_middle_goes_on_when_started_again(tmp_path, checkpoint):
-    service = Service(tmp_path / "data", checkpoint)
-    try:
-        job = service.start().create_slow()
+    with Service(tmp_path / "data", checkpoint) as service:
+        job = service.create_slow()
         service.wait_running(job)
-        service.stop(signal.SIGKILL)  # the supervisor alone: its parts end by themselves
-    finally:
-        service.stop()
-    service = Service(tmp_path / "data", checkpoint)
-    try:
-        service.start().wait_running(job)
-        service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(PATIENCE_S) == 0
+        service.stop(signal.SIGKILL)  # the supervisor alone
+    with Service(tmp_path / "data", checkpoint) as service:
+        service.wait_running(job)
+        assert service.stop(signal.SIGINT) == 0
         assert [] == service.parts()
-    finally:
-        service.stop()
-        service.client.close()
+
+
+def test_only_the_workers_child_holds_torch(service):
+    _, child = service.worker()
+    holders = [p for p in service.parts() if "libtorch" in Path(f"/proc/{p}/maps").read_text()]
+    assert [child] == holders

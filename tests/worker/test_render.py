@@ -7,10 +7,12 @@ from dataclasses import replace
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from app.contract.blobs import Blobs
 from app.contract.job import Stage, Status, input_key, output_key
+from worker.encode import mp4_writer
 from worker.render import render, request_of
 
 
@@ -90,11 +92,36 @@ def test_a_reference_image_reaches_the_model(place, spec):
     Image.new("RGB", (64, 96), (10, 200, 30)).save(picture, "PNG")
     key = input_key("video_x", "image.png")
     place.blobs.put(key, picture.getvalue(), "image/png")
-    request = request_of(replace(spec, image=key), place.blobs)
+    request = request_of(replace(spec, image=key), place.blobs, place.scratch)
     assert request.image.getpixel((0, 0)) == (10, 200, 30)
     job = claim(place, replace(spec, image=key))
     render(job, place)
     assert Status.COMPLETED is place.store.get(job.id).status
+
+
+def test_a_reference_video_reaches_the_model(place, spec, tmp_path):
+    spec = replace(spec, video=input_key("video_x", "video.mp4"), strength=0.5)
+    clip = np.full((9, 48, 32, 3), (200, 30, 30), np.uint8)
+    with mp4_writer(tmp_path / "clip.mp4", 32, 48, 8) as writer:
+        writer.write(clip)
+    place.blobs.put(spec.video, tmp_path / "clip.mp4", "video/mp4")
+    request = request_of(spec, place.blobs, tmp_path)
+    assert (9, 96, 64, 3) == tuple(request.video.shape)
+    assert abs(request.video.float().mean((0, 1, 2)) - torch.tensor([200.0, 30, 30])).max() < 4
+    job = claim(place, spec)
+    render(job, place)
+    assert place.store.get(job.id).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("data", [b"ffconcat version 1.0\nfile other.mp4", b""])
+def test_a_reference_that_is_no_video_fails_the_job_with_a_reason(place, spec, data):
+    spec = replace(spec, video=input_key("video_x", "video.mp4"), strength=0.5)
+    place.blobs.put(spec.video, data, "video/mp4")
+    job = claim(place, spec)
+    render(job, place)
+    failed = place.store.get(job.id)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "invalid_request")
+    assert "video: has 0" in failed.error_message
 
 
 def test_a_missing_reference_fails_the_job_with_a_reason(place, spec):
