@@ -37,6 +37,21 @@ class Conditioning:
     known: Float[Tensor, "1 c t h w"] | None = None
     channels: Float[Tensor, "1 extra t h w"] | None = None
 
+    def window(self, span: slice, past: Float[Tensor, "1 c p h w"]) -> "Conditioning":
+        """What is given for the latent frames `span` alone, whose first p are done already."""
+        channels = None if self.channels is None else self.channels[:, :, span]
+        clean, known = self.clean[span].clone(), self.known
+        if past.shape[2] == 0:
+            return Conditioning(clean, None if known is None else known[:, :, span], channels)
+        if known is None:
+            t = span.stop - span.start
+            known = past.new_zeros(*past.shape[:2], t, *past.shape[3:])
+        else:
+            known = known[:, :, span].clone()
+        known[:, :, : past.shape[2]] = past
+        clean[: past.shape[2]] = True
+        return Conditioning(clean, known, channels)
+
     def impose(self, latents: Float[Tensor, "1 c t h w"]) -> Float[Tensor, "1 c t h w"]:
         """`latents` with the given frames put in their places."""
         if self.known is None:

@@ -85,6 +85,10 @@ class CheckpointConfig:
     text_length: int
     max_frames: int
     defaults: Defaults
+    #: Longest clip denoised at once, in frames; longer ones are made window after window, each
+    #: given the last `window_overlap` latent frames (or more) of the one before.
+    window_frames: int | None = None
+    window_overlap: int = 2
     #: Tokens (h, w) of the largest grid trained on; larger ones scale their positions down to it.
     train_grid: tuple[int, int] | None = None
     #: How large sizes are refined, as `kinora.json` says it.
@@ -155,6 +159,8 @@ class _OwnWords:
     max_frames: int | None = None
     #: Keys of Defaults, and `flow_shift`.
     default: dict[str, Any] | None = None
+    window_frames: int | None = None
+    window_overlap: int = 2
     train_grid: tuple[int, int] | None = None
     refine: dict[str, Any] | None = None
 
@@ -174,6 +180,8 @@ def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
         text_length=own.max_sequence_length or config.text_length,
         max_frames=own.max_frames or max(config.max_frames, defaults.frames),
         defaults=defaults,
+        window_frames=own.window_frames,
+        window_overlap=own.window_overlap,
         train_grid=own.train_grid,
         refine=own.refine or {},
     )

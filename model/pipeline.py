@@ -20,7 +20,7 @@ from model.checkpoint import load_transformer, load_vae
 from model.clip import ImageEncoder
 from model.config import CheckpointConfig, read_config
 from model.request import Capabilities, Request, Resolved, resolve
-from model.sampling import Prompt, Sampler, planned, tile_spans
+from model.sampling import Prompt, Sampler, planned, tile_spans, windows
 from model.shapes import latent_frames
 from model.shards import CheckpointError
 from model.text import TextEncoder
@@ -171,12 +171,13 @@ class Pipeline:
 
     def _work(self, request: Resolved, small: Canvas | None, shape: tuple[int, ...]) -> int:
         """Pieces of work in making latents of `shape`."""
-        steps = planned(request, self.config).steps
+        parts = len(windows(self.config, shape[2]))
+        steps = planned(request, self.config).steps * parts
         if small is None or self._refine is None:
             return steps
         # Enlarging passes each latent frame through the VAE; refining takes each tile each step.
         rows, columns = tile_spans(self._refine, self.config, shape)
-        return steps + shape[2] + self._refine.steps * len(rows) * len(columns)
+        return steps + shape[2] + self._refine.steps * len(rows) * len(columns) * parts
 
     def _latent_shape(self, frames: int, canvas: Canvas) -> tuple[int, ...]:
         vae = self.config.vae

