@@ -67,7 +67,7 @@ def courier() -> None:
 
 @app.command()
 def demo(
-    prompt: Annotated[str, typer.Argument()] = "a red cube rolls to the right across a green floor",
+    prompt: Annotated[str, typer.Argument()] = "a red ball bounces on the grass, realistic",
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("demo.mp4"),
     size: Annotated[str, typer.Option()] = "1920x1080",
 ) -> None:
