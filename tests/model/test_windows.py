@@ -1,5 +1,6 @@
 """Clips longer than a checkpoint's window: one window after another, given what they share."""
 
+import itertools
 import json
 import shutil
 
@@ -33,7 +34,7 @@ def test_windows_cover_the_clip_and_share_enough(windowed, latents):
     assert 0 == spans[0].start
     assert latents == spans[-1].stop
     assert all(s.stop - s.start <= 3 for s in spans)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in itertools.pairwise(spans):
         assert before.start < after.start <= before.stop - 1
 
 
