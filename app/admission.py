@@ -8,8 +8,10 @@ and never bent.
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from app.api.schemas import VideoCreate
+from app.api.schemas import VideoCreate, VideoRemix, Wanted
+from app.clips import Clip
 from app.contract import capabilities
 from app.contract.capabilities import Capabilities, Unsupported
 from app.contract.job import JobSpec
@@ -22,8 +24,10 @@ FIELDS = {"image": "input_reference", "last_image": "last_frame", "frames": "sec
 SEEDS = 2**31
 
 
-def choose_model(wanted: VideoCreate, models: list[Capabilities], default: str) -> Capabilities:
-    """The model that `wanted.model` means, checked to take the kinds of input that are given."""
+def choose_model(
+    name: str | None, given: set[str], models: list[Capabilities], default: str
+) -> Capabilities:
+    """The model that `name` means, checked to take the kinds of input that are given."""
     if not models:
         raise Unavailable(
             "No model is being served: no worker has registered one yet.",
@@ -31,9 +35,9 @@ def choose_model(wanted: VideoCreate, models: list[Capabilities], default: str) 
             headers={"retry-after": "5"},
         )
     with _refusals("model_not_found"):
-        model = capabilities.resolve(wanted.model, models, default)
+        model = capabilities.resolve(name, models, default)
     with _refusals():
-        model.check_conditioning(_given(wanted))
+        model.check_conditioning(given)
     return model
 
 
@@ -45,19 +49,46 @@ def resolve(
     last_image: Image | None,
 ) -> JobSpec:
     """The complete specification of the job; the references' blob keys are still to be added."""
-    _check_length(wanted.prompt, "prompt", settings.max_prompt_chars)
-    _check_length(wanted.negative_prompt or "", "negative_prompt", settings.max_prompt_chars)
     width, height = _size(wanted, model, image, last_image)
     fps = wanted.fps or model.fps
+    frames = model.frames
+    if wanted.seconds is not None:
+        with _refusals():
+            frames = model.frames_for(wanted.seconds, fps)
+    return _spec(wanted, model, settings, (width, height), frames, fps)
+
+
+def resolve_edit(
+    wanted: VideoRemix, model: Capabilities, settings: Settings, clip: Clip, param: str
+) -> JobSpec:
+    """The specification of a job that starts from `clip` and keeps its size, rate and length, up to
+    the last frame that the model's frame rule allows. `param` is what a refused clip is called.
+    """
+    frames = clip.frames - (clip.frames - 1) % model.frame_step
+    with _refusals():
+        model.check_size(clip.width, clip.height, param)
+        model.check_frames(frames, param, clip.fps)
+    spec = _spec(wanted, model, settings, (clip.width, clip.height), frames, clip.fps)
+    return replace(spec, strength=wanted.strength)
+
+
+def _spec(
+    wanted: Wanted,
+    model: Capabilities,
+    settings: Settings,
+    size: tuple[int, int],
+    frames: int,
+    fps: int,
+) -> JobSpec:
+    _check_length(wanted.prompt, "prompt", settings.max_prompt_chars)
+    _check_length(wanted.negative_prompt or "", "negative_prompt", settings.max_prompt_chars)
     steps = wanted.num_inference_steps or model.steps
     with _refusals():
         if steps > model.max_steps:
             raise Unsupported(
                 "num_inference_steps", f"{model.model_id} takes at most {model.max_steps} steps."
             )
-        frames = model.frames
-        if wanted.seconds is not None:
-            frames = model.frames_for(wanted.seconds, fps)
+    width, height = size
     return JobSpec(
         model=model.model_id,
         prompt=wanted.prompt,
@@ -73,7 +104,8 @@ def resolve(
     )
 
 
-def _given(wanted: VideoCreate) -> set[str]:
+def given_in(wanted: VideoCreate) -> set[str]:
+    """What the request brings beside its prompt, in the contract's words."""
     fields = {"image": wanted.input_reference, "last_image": wanted.last_frame}
     return {name for name, value in fields.items() if value is not None}
 

@@ -24,7 +24,13 @@ def generate(
         str, typer.Option("--output", "-o", help="File to write; - is stdout.")
     ] = "video.mp4",
     image: Annotated[
-        Path | None, typer.Option(help="First frame: a PNG, JPEG or WebP file.")
+        Path | None, typer.Option(help="First frame: a picture, fitted to the size.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A video to make anew; its size and length are kept.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How far to go from --video: above 0, at most 1.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Length of the clip.")] = None,
@@ -45,12 +51,19 @@ def generate(
 
     Exit codes: 0 done, 1 the video failed, 2 the request was refused, 3 no server, 130 interrupted.
     """
-    from app.generate import Target, read_image
+    from app.generate import Target
     from app.generate import generate as make
     from app.local import reach
 
     if as_json and output == "-":
         fail("--json and -o - would both write to standard output")
+    if video is None and strength is not None:
+        fail("--strength says how far to go from a video: give it with --video")
+    own = {"--image": image, "--size": size, "--seconds": seconds, "--fps": fps}
+    if video is not None and (
+        refused := [name for name, value in own.items() if value is not None]
+    ):
+        fail(f"{refused[0]} cannot be given with --video, whose size, rate and length are kept")
     fields: dict[str, Any] = {
         "prompt": prompt,
         "model": model,
@@ -61,11 +74,12 @@ def generate(
         "guidance_scale": guidance,
         "negative_prompt": negative,
         "fps": fps,
+        "strength": strength,
     }
     given = {name: value for name, value in fields.items() if value is not None}
     with _faults_told(), reach(server, key, settings_of(data=data)) as client:
-        file = None if image is None else read_image(image)
-        sys.exit(make(client, given, Target(output), image=file, as_json=as_json))
+        target = Target(output)
+        sys.exit(make(client, given, target, image=image, video=video, as_json=as_json))
 
 
 @calls.command("list")

@@ -11,6 +11,8 @@ import httpx
 
 #: A create that carries an image over a slow line takes a while; everything else is quick.
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+#: The server reads an uploaded video before it answers.
+EDIT_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 
 
 class ServerError(Exception):
@@ -57,13 +59,24 @@ class Client:
             return False
 
     def create(
-        self, fields: dict[str, Any], image: tuple[str, bytes] | None = None
+        self, fields: dict[str, Any], image: bytes | None = None, video: Path | None = None
     ) -> dict[str, Any]:
-        """Asks for a video; `image` is its first frame's file name and bytes."""
-        if image is None:
-            return self._call("POST", "/v1/videos", json=fields)
+        """Asks for a video, which may start from a first frame, PNG, or be made of a whole one."""
         text = {name: str(value) for name, value in fields.items()}
-        return self._call("POST", "/v1/videos", data=text, files={"input_reference": image})
+        if video is not None:
+            with video.open("rb") as file:
+                files = {"video": file}
+                return self._call(
+                    "POST", "/v1/videos/edits", data=text, files=files, timeout=EDIT_TIMEOUT
+                )
+        if image is not None:
+            files = {"input_reference": ("image.png", image)}
+            return self._call("POST", "/v1/videos", data=text, files=files)
+        return self._call("POST", "/v1/videos", json=fields)
+
+    def model(self, name: str | None = None) -> dict[str, Any]:
+        """What a model can do; without a name, the one that a request without a name gets."""
+        return self._call("GET", f"/v1/models/{quote(name or 'sora-2', safe='')}")
 
     def get(self, video_id: str) -> dict[str, Any]:
         """The video as it is now."""

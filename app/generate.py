@@ -1,6 +1,7 @@
 """`kinora generate`: ask for a video, show how far it is, and store it."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -47,7 +48,8 @@ def generate(
     fields: dict[str, Any],
     target: Target,
     *,
-    image: tuple[str, bytes] | None = None,
+    image: Path | None = None,
+    video: Path | None = None,
     as_json: bool = False,
 ) -> int:
     """Make one video and store it; returns the exit code. Raises ServerError.
@@ -55,25 +57,26 @@ def generate(
     Progress goes to stderr. An interrupt cancels the job.
     """
     console = Console(stderr=True, highlight=False)
-    video = client.create(fields, image)
+    picture = None
+    if image is not None:
+        fields, picture = _framed(client, fields, image, console)
+    made = client.create(fields, picture, video)
     try:
-        video = watch(client, video, console)
+        made = watch(client, made, console)
         if as_json:
-            sys.stdout.write(json.dumps(video, ensure_ascii=False) + "\n")
-        if video["status"] == "failed":
-            error = video["error"]
+            sys.stdout.write(json.dumps(made, ensure_ascii=False) + "\n")
+        if made["status"] == "failed":
+            error = made["error"]
             said = f"the video failed ({error['code']}): {error['message']}"
             console.print(said, style="red", markup=False)
             return FAILED
-        target.store(client, video["id"])
+        target.store(client, made["id"])
     except KeyboardInterrupt:
-        _cancel(client, video["id"])
+        _cancel(client, made["id"])
         console.print("cancelled")
         return INTERRUPTED
     if target.path != "-":
-        size = (
-            f"{video['size']}, {video['frames']} frames at {video['fps']}/s, seed {video['seed']}"
-        )
+        size = f"{made['size']}, {made['frames']} frames at {made['fps']}/s, seed {made['seed']}"
         console.print(f"{target.path}: {size}", markup=False)
     return 0
 
@@ -128,6 +131,30 @@ def _cancel(client: Client, video_id: str) -> None:
         return  # it was finished already, or the server is gone: nothing is left to stop
 
 
-def read_image(path: Path) -> tuple[str, bytes]:
-    """A picture file's name and bytes, as the client sends them."""
-    return path.name, path.read_bytes()
+def _framed(
+    client: Client, fields: dict[str, Any], path: Path, console: Console
+) -> tuple[dict[str, Any], bytes]:
+    """The fields with a size, and the picture cut to it; a size that is none is the server's to
+    refuse.
+    """
+    from app import framing
+
+    picture = framing.open_upright(path)
+    size = fields.get("size")
+    if size is None:
+        model = client.model(fields.get("model"))
+        offered = [_pixels(text) for text in (model["default_size"], *model["sizes"])]
+        width, height = framing.nearest(picture.size, offered)
+    elif re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", size):
+        width, height = _pixels(size)
+    else:
+        width, height = picture.size
+    if (width, height) != picture.size:
+        found = f"{picture.width}x{picture.height}"
+        console.print(f"{path}: {found}, fitted to {width}x{height}", markup=False)
+    return {"size": f"{width}x{height}"} | fields, framing.cover(picture, (width, height))
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    width, height = map(int, size.split("x"))
+    return width, height

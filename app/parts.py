@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
+from app.clips import Clips
 from app.contract.blobs import Blobs
 from app.contract.queue import Queue
 from app.contract.settings import Settings
@@ -22,6 +23,7 @@ class Parts:
     blobs: Blobs
     queue: Queue
     intake: Intake
+    clips: Clips
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -37,6 +39,7 @@ class Parts:
             blobs=Blobs.open(settings),
             queue=Queue(settings.redis_url),
             intake=Intake(settings.max_body_bytes, settings.max_image_pixels, fetcher),
+            clips=Clips(settings.max_video_frames),
         )
 
     def close(self) -> None:

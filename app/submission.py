@@ -7,6 +7,7 @@ are two jobs.
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -14,8 +15,11 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
 from app import admission
-from app.api.schemas import VideoCreate
-from app.contract.job import DuplicateKey, Job, JobSpec, input_key, input_prefix
+from app.api.schemas import VideoCreate, VideoRemix
+from app.clips import Clip
+from app.contract.blobs import BlobNotFound
+from app.contract.capabilities import Capabilities
+from app.contract.job import DuplicateKey, Job, JobSpec, Status, input_key, input_prefix
 from app.contract.store import new_job_id
 from app.errors import Conflict, InvalidRequest, RateLimited
 from app.intake import Image
@@ -50,17 +54,13 @@ def submit(
     parts: Parts, wanted: VideoCreate, owner: str, attempt: Attempt, fingerprint: str
 ) -> Job:
     """The queued job for this request, or the one that an earlier sending of it made."""
-    if attempt.is_retry and attempt.key is None:
-        first = parts.store.recent(owner, fingerprint, parts.settings.duplicate_window_s)
-        if first is not None:
-            return first
-    _check_room(parts)
-    models = [model.capabilities for model in parts.store.models.list()]
-    model = admission.choose_model(wanted, models, parts.settings.default_model)
+    if first := _first_sent(parts, owner, attempt, fingerprint):
+        return first
+    model = _model(parts, wanted.model, admission.given_in(wanted))
     image = parts.intake.read(wanted.input_reference, "input_reference")
     last_image = parts.intake.read(wanted.last_frame, "last_frame")
     spec = admission.resolve(wanted, model, parts.settings, image, last_image)
-    job, created = _store(
+    return _store(
         parts,
         spec,
         {"image": image, "last_image": last_image},
@@ -70,9 +70,61 @@ def submit(
         body_hash=fingerprint,
         idempotency_key=attempt.key,
     )
-    if created:
-        parts.queue.announce(job)
-    return job
+
+
+def submit_edit(
+    parts: Parts,
+    wanted: VideoRemix,
+    source: UploadFile | Job,
+    param: str,
+    owner: str,
+    attempt: Attempt,
+    fingerprint: str,
+) -> Job:
+    """As `submit`, for a video made from another one; `param` is what the request calls that."""
+    if first := _first_sent(parts, owner, attempt, fingerprint):
+        return first
+    name, remixed = wanted.model, None
+    if isinstance(source, Job):
+        name, remixed = wanted.model or source.model_name, source.id
+    model = _model(parts, name, {"video"})
+    with _clip(parts, source, model, param) as clip:
+        return _store(
+            parts,
+            admission.resolve_edit(wanted, model, parts.settings, clip, param),
+            {"video": clip},
+            owner=owner,
+            model_name=name or model.model_id,
+            remixed_from=remixed,
+            body_hash=fingerprint,
+            idempotency_key=attempt.key,
+        )
+
+
+def _clip(
+    parts: Parts, source: UploadFile | Job, model: Capabilities, param: str
+) -> AbstractContextManager[Clip]:
+    """The uploaded file's frames, or those of a finished video."""
+    if isinstance(source, UploadFile):
+        # Frames that the frame rule would cut off are not too many.
+        frames = model.max_frames + model.frame_step - 1
+        return parts.clips.read(source.file, model.max_pixels, frames, param)
+    if source.status is not Status.COMPLETED:
+        raise InvalidRequest(
+            f"{param}: the video {source.id} is {source.status}; it must be completed.",
+            param=param,
+            code="video_not_ready",
+        )
+    if source.output_key is None:
+        raise _expired(source.id, param)
+    spec = source.spec
+    return nullcontext(Clip(source.output_key, spec.width, spec.height, spec.frames, spec.fps))
+
+
+def _expired(video_id: str, param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{param}: the video {video_id} is no longer available.", param=param, code="video_expired"
+    )
 
 
 def fingerprint_of(fields: dict[str, Any]) -> str:
@@ -89,6 +141,20 @@ def fingerprint_of(fields: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _first_sent(parts: Parts, owner: str, attempt: Attempt, fingerprint: str) -> Job | None:
+    """The job of the same request, when this one is its client library's repetition."""
+    if not attempt.is_retry or attempt.key is not None:
+        return None
+    return parts.store.recent(owner, fingerprint, parts.settings.duplicate_window_s)
+
+
+def _model(parts: Parts, name: str | None, given: set[str]) -> Capabilities:
+    """The model to use, once there is room for another job."""
+    _check_room(parts)
+    models = [model.capabilities for model in parts.store.models.list()]
+    return admission.choose_model(name, given, models, parts.settings.default_model)
+
+
 def _check_room(parts: Parts) -> None:
     limit = parts.settings.max_queued
     if parts.store.waiting() >= limit:
@@ -99,22 +165,37 @@ def _check_room(parts: Parts) -> None:
         )
 
 
-def _store(
-    parts: Parts, spec: JobSpec, images: dict[str, Image | None], **row: Any
-) -> tuple[Job, bool]:
-    """Blobs first, then the row that names them; no row, no blobs."""
+def _store(parts: Parts, spec: JobSpec, inputs: dict[str, Image | Clip | None], **row: Any) -> Job:
+    """Blobs first, then the row that names them; no row, no blobs. Wakes a worker for a new job."""
     job_id = new_job_id()
     created = False
     try:
-        for name, image in images.items():
-            if image is not None:
-                key = input_key(job_id, f"{name}.png")
-                parts.blobs.put(key, image.png, "image/png")
-                spec = replace(spec, **{name: key})
+        for name, given in inputs.items():
+            if given is not None:
+                spec = replace(spec, **{name: _put(parts, job_id, name, given)})
         job, created = parts.store.create(spec, job_id=job_id, **row)
     except DuplicateKey as error:
         raise Conflict(str(error).capitalize() + ".", param="idempotency-key") from None
     finally:
         if not created:
             parts.blobs.delete_prefix(input_prefix(job_id))
-    return job, created
+    if created:
+        parts.queue.announce(job)
+    return job
+
+
+def _put(parts: Parts, job_id: str, name: str, given: Image | Clip) -> str:
+    """Stores an input; returns its key."""
+    if isinstance(given, Image):
+        key = input_key(job_id, f"{name}.png")
+        parts.blobs.put(key, given.png, "image/png")
+        return key
+    key = input_key(job_id, f"{name}.mp4")
+    if isinstance(given.source, str):
+        try:
+            parts.blobs.copy(given.source, key)
+        except BlobNotFound:  # it was deleted or expired after its row was read
+            raise _expired(given.source.split("/")[1], name) from None
+    else:
+        parts.blobs.put(key, given.source, "video/mp4")
+    return key

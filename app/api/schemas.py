@@ -60,7 +60,15 @@ def _size(value: Any) -> Any:
     return Size(int(match[1]), int(match[2]))
 
 
-def _reference(value: Any) -> Any:
+def _image(value: Any) -> Any:
+    return _reference(value, ImageReference, "an image_url")
+
+
+def _video(value: Any) -> Any:
+    return _reference(value, VideoReference, "the id of a video")
+
+
+def _reference(value: Any, kind: type[BaseModel], holding: str) -> Any:
     """A file, or an object, which may be JSON text in a form. Other text is a client's mistake."""
     if isinstance(value, UploadFile):
         return value
@@ -73,10 +81,11 @@ def _reference(value: Any) -> Any:
         raise PydanticCustomError(
             "invalid_type",
             "must be a file part (with a filename in its Content-Disposition)"
-            " or an object with an image_url",
+            " or an object with {holding}",
+            {"holding": holding},
         )
     try:
-        return ImageReference.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         inner = from_validation(error.errors())
         raise PydanticCustomError(
@@ -106,23 +115,25 @@ class ImageReference(_Fields):
         return self
 
 
-Image = Annotated[
-    UploadFile | ImageReference,
-    BeforeValidator(_reference),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "format": "binary"},
-                {
-                    "type": "object",
-                    "properties": {"image_url": {"type": "string"}},
-                    "required": ["image_url"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
+class VideoReference(_Fields):
+    """A finished video of this service."""
+
+    id: Annotated[str, Field(min_length=1)]
+
+
+def _file_or(name: str) -> WithJsonSchema:
+    """A file part, or an object with one text."""
+    named = {
+        "type": "object",
+        "properties": {name: {"type": "string"}},
+        "required": [name],
+        "additionalProperties": False,
+    }
+    return WithJsonSchema({"anyOf": [{"type": "string", "format": "binary"}, named]})
+
+
+Image = Annotated[UploadFile | ImageReference, BeforeValidator(_image), _file_or("image_url")]
+SourceVideo = Annotated[UploadFile | VideoReference, BeforeValidator(_video), _file_or("id")]
 Number = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Seconds = Annotated[
@@ -147,16 +158,13 @@ Text = Annotated[str, AfterValidator(_no_nul)]
 Prompt = Annotated[Text, StringConstraints(strip_whitespace=True)]
 
 
-class VideoCreate(_Fields):
-    """A request for a video. Fields that OpenAI's API lacks are Kinora's own and optional."""
+class Wanted(_Fields):
+    """What every request for a video may say. Fields that OpenAI's API lacks are Kinora's own."""
 
     prompt: Annotated[Prompt, Field(min_length=1, description="What is to be seen.")]
     model: Annotated[
         Text | None, Field(min_length=1, max_length=128, description="A served model, or sora-2.")
     ] = None
-    input_reference: Annotated[Image | None, Field(description="The first frame.")] = None
-    size: Annotated[SizeField | None, Field(description="Width x height.")] = None
-    seconds: Annotated[Seconds | None, Field(description="Length of the clip.")] = None
     seed: Annotated[Whole | None, Field(ge=0, le=MAX_SEED, description="Chosen when absent.")] = (
         None
     )
@@ -168,8 +176,30 @@ class VideoCreate(_Fields):
     flow_shift: Annotated[
         Number | None, Field(gt=0, le=100, description="Shift of the schedule towards noise.")
     ] = None
+
+
+class VideoCreate(Wanted):
+    """A request for a new video."""
+
+    input_reference: Annotated[Image | None, Field(description="The first frame.")] = None
+    size: Annotated[SizeField | None, Field(description="Width x height.")] = None
+    seconds: Annotated[Seconds | None, Field(description="Length of the clip.")] = None
     fps: Annotated[Whole | None, Field(ge=1, le=120, description="Frames per second.")] = None
     last_frame: Annotated[Image | None, Field(description="The last frame.")] = None
+
+
+class VideoRemix(Wanted):
+    """A request to make a video anew from another one, whose size, rate and length it keeps."""
+
+    strength: Annotated[
+        Number | None, Field(gt=0, le=1, description="How far to go from the source.")
+    ] = None
+
+
+class VideoEdit(VideoRemix):
+    """A request to edit a video that is uploaded, or a finished one."""
+
+    video: Annotated[SourceVideo, Field(description="The video to edit.")]
 
 
 class JobError(BaseModel):

@@ -2,10 +2,11 @@
 # ruff: noqa: FAST003  (the id in the path is taken by `job_of`, which the rule does not follow)
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
 
 from app.api import content
 from app.api.body import BodyFields
@@ -15,14 +16,17 @@ from app.api.schemas import (
     Video,
     VideoCreate,
     VideoDeleted,
+    VideoEdit,
     VideoPage,
+    VideoRemix,
 )
 from app.auth import Owner
 from app.contract.job import Job, JobNotFound, MoveRefused, Status
 from app.errors import Conflict, InvalidRequest, NotFound, from_validation
 from app.parts import Parts, PartsOf
-from app.submission import AttemptOf, fingerprint_of, submit
+from app.submission import AttemptOf, fingerprint_of, submit, submit_edit
 
+T = TypeVar("T", bound=BaseModel)
 Responses = dict[int | str, dict[str, Any]]
 ERRORS: Responses = {
     status: {"model": ErrorAnswer, "description": description}
@@ -40,16 +44,16 @@ ERRORS: Responses = {
 }
 COMMON: Responses = {status: ERRORS[status] for status in (400, 401, 403, 503)}
 MISSING: Responses = COMMON | {404: ERRORS[404]}
-CREATE_SCHEMA = VideoCreate.model_json_schema()
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            media_type: {"schema": CREATE_SCHEMA}
-            for media_type in ("application/json", "multipart/form-data")
-        },
-    }
-}
+MAKING: Responses = {status: ERRORS[status] for status in (409, 413, 429)}
+
+
+def body_of(fields: type[BaseModel]) -> dict[str, Any]:
+    """How the document describes a body that is taken as JSON and as a form."""
+    types = ("application/json", "multipart/form-data")
+    schema = fields.model_json_schema()
+    content = {media_type: {"schema": schema} for media_type in types}
+    return {"requestBody": {"required": True, "content": content}}
+
 
 POLL_MS = 1000
 MAX_POLL_MS = 10_000
@@ -61,28 +65,67 @@ def job_of(
     video_id: Annotated[str, Path(description="The id of a video")], owner: Owner, parts: PartsOf
 ) -> Job:
     """The job named in the path. Raises NotFound, also for another owner's."""
+    return find(video_id, owner, parts)
+
+
+def find(video_id: str, owner: str, parts: Parts, param: str | None = None) -> Job:
+    """The owner's job of this id. Raises NotFound."""
     if "\0" in video_id:  # PostgreSQL would not even compare it
-        raise _no_video(video_id)
+        raise _no_video(video_id, param)
     try:
         return parts.store.get(video_id, owner)
     except JobNotFound:
-        raise _no_video(video_id) from None
+        raise _no_video(video_id, param) from None
 
 
 JobOf = Annotated[Job, Depends(job_of)]
 
 
-@router.post("", responses=COMMON | {s: ERRORS[s] for s in (409, 413, 429)}, openapi_extra=BODY)
+@router.post("", responses=COMMON | MAKING, openapi_extra=body_of(VideoCreate))
 def create_video(
     owner: Owner, fields: BodyFields, attempt: AttemptOf, parts: PartsOf, response: Response
 ) -> Video:
     """Ask for a video. The answer is its job, which is then polled."""
-    try:
-        wanted = VideoCreate.model_validate(fields)
-    except ValidationError as error:
-        raise from_validation(error.errors()) from None
+    wanted = validated(VideoCreate, fields)
     job = submit(parts, wanted, owner, attempt, fingerprint_of(fields))
     return followed(job, parts, response)
+
+
+@router.post("/edits", responses=MISSING | MAKING, openapi_extra=body_of(VideoEdit))
+def edit_video(
+    owner: Owner, fields: BodyFields, attempt: AttemptOf, parts: PartsOf, response: Response
+) -> Video:
+    """Make a video from an uploaded one, or from a finished one."""
+    wanted = validated(VideoEdit, fields)
+    video = wanted.video
+    source = video if isinstance(video, UploadFile) else find(video.id, owner, parts, "video")
+    fingerprint = fingerprint_of({"edit": fields})
+    job = submit_edit(parts, wanted, source, "video", owner, attempt, fingerprint)
+    return followed(job, parts, response)
+
+
+@router.post("/{video_id}/remix", responses=MISSING | MAKING, openapi_extra=body_of(VideoRemix))
+def remix_video(
+    job: JobOf,
+    owner: Owner,
+    fields: BodyFields,
+    attempt: AttemptOf,
+    parts: PartsOf,
+    response: Response,
+) -> Video:
+    """Make a finished video anew with another prompt."""
+    wanted = validated(VideoRemix, fields)
+    fingerprint = fingerprint_of({"remix": job.id, "fields": fields})
+    made = submit_edit(parts, wanted, job, "video_id", owner, attempt, fingerprint)
+    return followed(made, parts, response)
+
+
+def validated(kind: type[T], fields: dict[str, Any]) -> T:
+    """The body's fields as a request of this kind. Raises InvalidRequest."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise from_validation(error.errors()) from None
 
 
 @router.get("", responses=COMMON)
@@ -231,5 +274,6 @@ def _second(moment: float | None) -> int | None:
     return None if moment is None else int(moment)
 
 
-def _no_video(video_id: str) -> NotFound:
-    return NotFound(f"There is no video with the id {video_id[:80]!r}.", code="video_not_found")
+def _no_video(video_id: str, param: str | None = None) -> NotFound:
+    said = f"There is no video with the id {video_id[:80]!r}."
+    return NotFound(said, param=param, code="video_not_found")

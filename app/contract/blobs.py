@@ -87,6 +87,11 @@ class Blobs:
             )
         return info
 
+    def copy(self, key: str, to: str) -> None:
+        """Stores what is under `key` under `to` as well. Raises BlobNotFound."""
+        with _not_found(key):
+            obstore.copy(self._store, key, to)
+
     def get(self, key: str) -> bytes:
         """The whole blob. Raises BlobNotFound."""
         with _not_found(key):

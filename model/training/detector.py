@@ -7,6 +7,7 @@ It learns from rendered scenes and from scenes that went through the autoencoder
 detector that only knows clean renders misjudges decoded pictures.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,11 +191,10 @@ def loss_of(detector: Detector, batch: Scenes, frames: Tensor, coverage: Tensor)
 
 
 def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int = 16) -> Detector:
-    """Train a detector for `minutes` and write it to `folder`/detector.safetensors."""
-    import time
-
+    """Train a detector for `minutes`, or the one in `folder`/detector.safetensors further."""
     torch.manual_seed(seed)
-    detector = Detector()
+    path = folder / "detector.safetensors"
+    detector = load(path).train() if path.exists() else Detector()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-3)
     log = Log(folder / "detector.jsonl", f"detector {minutes:.0f} min")
     stock: list[tuple[Scenes, Tensor, Tensor]] = []
@@ -219,7 +219,7 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
         optimizer.zero_grad()
         step += 1
         log.step(step, done, **{k: float(v.detach()) for k, v in losses.items()})
-    save_file(detector.state_dict(), folder / "detector.safetensors")
+    save_file(detector.state_dict(), path)
     return detector.eval()
 
 

@@ -34,10 +34,10 @@ class Bucket(NamedTuple):
 
 
 BUCKETS = (
-    Bucket("wide", 160, 256, 0.40),
+    Bucket("wide", 160, 256, 0.48),
     Bucket("square", 192, 192, 0.22),
     Bucket("tall", 256, 160, 0.23),
-    Bucket("detail", 160, 256, 0.15, detail=True),
+    Bucket("detail", 160, 256, 0.07, detail=True),
 )
 FRAMES = 25
 LATER = 0.25

@@ -40,8 +40,8 @@ TINY = TransformerConfig(
 )
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
-    ((0, 0), 0.54), ((1, 0), 0.20), ((2, 0), 0.08), ((3, 0), 0.03), ((5, 0), 0.03),
-    ((0, 1), 0.03), ((1, 1), 0.06), ((0, 2), 0.03),
+    ((0, 0), 0.70), ((1, 0), 0.15), ((2, 0), 0.05), ((3, 0), 0.02), ((5, 0), 0.02),
+    ((0, 1), 0.02), ((1, 1), 0.03), ((0, 2), 0.01),
 )  # fmt: skip
 CONTINUATIONS = (
     ((2, 0), 0.40), ((3, 0), 0.14), ((4, 0), 0.12), ((5, 0), 0.12), ((1, 0), 0.06),
@@ -283,7 +283,7 @@ def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> list[Pool]:
     while True:
         paths = [count_path(folder, bucket) for bucket in BUCKETS]
         counts = [int(p.read_text()) if p.exists() else 0 for p in paths]
-        if sum(counts) >= run.wait_for and min(counts) > 32:
+        if sum(counts) >= run.wait_for and min(counts) > 0:
             return [Pool(folder, bucket, channels, run.clips, "r") for bucket in BUCKETS]
         if not filler.is_alive():
             raise ValueError("the process that renders and encodes clips ended; its error is above")

@@ -1,0 +1,97 @@
+"""The stages of training end to end, a few steps each: resumed, exported, loaded, used."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import Pipeline, Request
+from model.training import checkpoints, train_transformer, train_vae
+from model.training.__main__ import KINORA, main
+from model.training.scenes import BACKGROUNDS
+from model.training.train_transformer import TransformerRun, draw_clean, draw_level
+from model.training.train_vae import VaeRun
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A folder with a VAE of a few steps, exported; its stage was cut off and started again."""
+    runs = tmp_path_factory.mktemp("runs")
+    train_vae.train(VaeRun(runs / "vae", minutes=0.02))
+    first = json.loads((runs / "vae/state/state.json").read_text())
+    train_vae.train(VaeRun(runs / "vae", minutes=0.04))
+    second = json.loads((runs / "vae/state/state.json").read_text())
+    assert first["step"] < second["step"]
+    train_vae.export(runs / "vae", runs / "exported", clips=3)
+    return runs
+
+
+def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(exported, tmp_path):
+    folder = exported / "transformer"
+    run = TransformerRun(
+        folder, exported / "exported", minutes=0.05, tokens=300, clips=32, wait_for=32
+    )
+    train_transformer.train(run)
+    first = json.loads((folder / "state/state.json").read_text())["step"]
+    longer = TransformerRun(
+        folder, exported / "exported", minutes=0.1, tokens=300, clips=32, wait_for=32
+    )
+    train_transformer.train(longer)
+    assert first < json.loads((folder / "state/state.json").read_text())["step"]
+
+    train_vae.export_half(exported / "exported", tmp_path)
+    train_transformer.export(folder, tmp_path, KINORA)
+    pipeline = Pipeline.load(tmp_path)
+    clip = torch.cat(list(pipeline.generate(Request("a red ball", frames=5, steps=2))))
+    assert (5, 160, 256, 3) == tuple(clip.shape)
+    assert clip.float().std() > 1
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(sizes) < 60e6
+
+
+def test_half_of_the_noise_levels_are_where_the_prompt_decides():
+    levels = draw_level(20_000, torch.Generator().manual_seed(0))
+    assert 0 <= levels.min() and levels.max() == 1
+    assert 0.2 < (levels > 0.95).float().mean() < 0.45
+    assert (levels < 0.3).float().mean() > 0.08
+
+
+def test_a_clip_that_does_not_open_always_has_some_given_frames():
+    from model.training import scenes
+    from model.training.latents import Clips
+
+    generator = torch.Generator().manual_seed(1)
+    batch = scenes.sample(64, generator, later=1.0)
+    clips = Clips(torch.zeros(64, 1, 7, 2, 2), torch.zeros(64, 7, 1, 1), batch)
+    clean = draw_clean(clips, generator, detail=False)
+    assert clean.any(1).all()
+    assert not clean.all(1).any()
+    assert len(BACKGROUNDS) == 8
+
+
+def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):
+    for arguments in (["dance"], ["vae", "--minutes", "soon"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert 2 == ended.value.code
+    assert "soon" in capsys.readouterr().err
+
+
+def test_a_stage_without_what_it_needs_says_which_stage_comes_first(tmp_path, capsys):
+    assert 1 == main(["export", "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
+    assert "vae" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert 1 == main(["vae", "--runs", str(tmp_path / "file")])
+    assert "file" in capsys.readouterr().err
+
+
+def test_a_damaged_state_is_not_trained_over(exported, tmp_path):
+    state = tmp_path / "vae" / "state"
+    checkpoints.save(state, {"steps": torch.tensor(1)}, {"step": 1, "minutes": 0.0})
+    next(state.glob("*.safetensors")).write_bytes(b"")
+    with pytest.raises(ValueError, match="Delete the folder"):
+        train_vae.train(VaeRun(tmp_path / "vae", minutes=0.01))
