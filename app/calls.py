@@ -59,11 +59,9 @@ def generate(
         fail("--json and -o - would both write to standard output")
     if video is None and strength is not None:
         fail("--strength says how far to go from a video: give it with --video")
-    own = {"--image": image, "--size": size, "--seconds": seconds, "--fps": fps}
-    if video is not None and (
-        refused := [name for name, value in own.items() if value is not None]
-    ):
-        fail(f"{refused[0]} cannot be given with --video, whose size, rate and length are kept")
+    for name, value in (("image", image), ("size", size), ("seconds", seconds), ("fps", fps)):
+        if video is not None and value is not None:
+            fail(f"--{name} cannot be given with --video, whose size, rate and length are kept")
     fields: dict[str, Any] = {
         "prompt": prompt,
         "model": model,

@@ -19,10 +19,10 @@ def open_upright(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(picture).convert("RGB")
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
         fail(f"{path} is not a picture that can be read: {error}")
-    except OSError as error:  # Pillow's own have no number
-        fail(
-            f"{path} is not a picture that can be read: {error}" if not error.errno else str(error)
-        )
+    except OSError as error:
+        if error.errno:  # Pillow's own have no number
+            raise
+        fail(f"{path} is not a picture that can be read: {error}")
 
 
 def nearest(size: Size, offered: Iterable[Size]) -> Size:

@@ -1,6 +1,7 @@
 """`kinora generate`: ask for a video, show how far it is, and store it."""
 
 import json
+import math
 import re
 import sys
 import time
@@ -140,15 +141,15 @@ def _framed(
     from app import framing
 
     picture = framing.open_upright(path)
-    size = fields.get("size")
-    if size is None:
-        model = client.model(fields.get("model"))
+    model = client.model(fields.get("model"))
+    width, height = picture.size
+    if "size" not in fields:
         offered = [_pixels(text) for text in (model["default_size"], *model["sizes"])]
         width, height = framing.nearest(picture.size, offered)
-    elif re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", size):
-        width, height = _pixels(size)
-    else:
-        width, height = picture.size
+    elif re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", fields["size"]):
+        asked = _pixels(fields["size"])
+        if math.prod(asked) <= model["max_pixels"]:
+            width, height = asked
     if (width, height) != picture.size:
         found = f"{picture.width}x{picture.height}"
         console.print(f"{path}: {found}, fitted to {width}x{height}", markup=False)

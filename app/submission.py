@@ -84,21 +84,25 @@ def submit_edit(
     """As `submit`, for a video made from another one; `param` is what the request calls that."""
     if first := _first_sent(parts, owner, attempt, fingerprint):
         return first
-    name, remixed = wanted.model, None
+    asked, told, remixed = wanted.model, wanted.model, None
     if isinstance(source, Job):
-        name, remixed = wanted.model or source.model_name, source.id
-    model = _model(parts, name, {"video"})
-    with _clip(parts, source, model, param) as clip:
-        return _store(
-            parts,
-            admission.resolve_edit(wanted, model, parts.settings, clip, param),
-            {"video": clip},
-            owner=owner,
-            model_name=name or model.model_id,
-            remixed_from=remixed,
-            body_hash=fingerprint,
-            idempotency_key=attempt.key,
-        )
+        remixed = source.id
+        asked, told = asked or source.spec.model, told or source.model_name
+    model = _model(parts, asked, {"video"})
+    try:
+        with _clip(parts, source, model, param) as clip:
+            return _store(
+                parts,
+                admission.resolve_edit(wanted, model, parts.settings, clip, param),
+                {"video": clip},
+                owner=owner,
+                model_name=told or model.model_id,
+                remixed_from=remixed,
+                body_hash=fingerprint,
+                idempotency_key=attempt.key,
+            )
+    except BlobNotFound:  # deleted, or expired, after its row was read
+        raise _expired(param) from None
 
 
 def _clip(
@@ -116,14 +120,14 @@ def _clip(
             code="video_not_ready",
         )
     if source.output_key is None:
-        raise _expired(source.id, param)
+        raise _expired(param)
     spec = source.spec
     return nullcontext(Clip(source.output_key, spec.width, spec.height, spec.frames, spec.fps))
 
 
-def _expired(video_id: str, param: str) -> InvalidRequest:
+def _expired(param: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{param}: the video {video_id} is no longer available.", param=param, code="video_expired"
+        f"{param}: the video is no longer available.", param=param, code="video_expired"
     )
 
 
@@ -192,10 +196,7 @@ def _put(parts: Parts, job_id: str, name: str, given: Image | Clip) -> str:
         return key
     key = input_key(job_id, f"{name}.mp4")
     if isinstance(given.source, str):
-        try:
-            parts.blobs.copy(given.source, key)
-        except BlobNotFound:  # it was deleted or expired after its row was read
-            raise _expired(given.source.split("/")[1], name) from None
+        parts.blobs.copy(given.source, key)
     else:
         parts.blobs.put(key, given.source, "video/mp4")
     return key

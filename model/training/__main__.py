@@ -46,6 +46,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="training state (runs/)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where to export")
+    parser.add_argument("--start", type=Path, help="checkpoint whose transformer to train further")
     parser.add_argument("--minutes", type=float, help="length of the stage (its own default)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -83,7 +84,9 @@ def run(stage: str, options: argparse.Namespace) -> None:
         length = {"minutes": options.minutes} if options.minutes else {}
         folder = runs / "transformer"
         train_transformer.train(
-            train_transformer.TransformerRun(folder, runs / "exported", **common, **length)
+            train_transformer.TransformerRun(
+                folder, runs / "exported", start=options.start, **common, **length
+            )
         )
     elif stage == "export":
         train_vae.export_half(runs / "exported", options.weights)

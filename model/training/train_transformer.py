@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -54,6 +54,8 @@ HIGH_SHIFT = 10.0
 DETAIL_NOISE = 0.55
 
 
+# Names under which the text encoder's embedding appears a second time.
+TIED = {"encoder.embed_tokens.weight"}
 # Matrices that AdamW steps: embeddings, and the layers that meet data and truth.
 PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "attention_bias")
 
@@ -72,6 +74,7 @@ class TransformerRun:
     seed: int = 0
     device: str = "cpu"
     bf16: bool = True
+    start: Path | None = None  # a checkpoint folder to begin with, instead of random weights
 
 
 class Truth(nn.Module):
@@ -236,7 +239,10 @@ def train(run: TransformerRun) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     language.build_tokenizer(run.folder)
     filler = latents.start_filling(run.folder / "pool", run.vae, clips=run.clips, seed=run.seed)
-    learner = Learner().to(run.device)
+    learner = Learner()
+    if run.start is not None:
+        _take_weights(learner, run.start)
+    learner.to(run.device)
     tokenizer = _text(learner, run.folder)
     weights = Weights(learner, lr=run.lr, ema=0.998, plain=PLAIN)
     if run.bf16:
@@ -270,6 +276,19 @@ def train(run: TransformerRun) -> None:
     )
     log.close()
     filler.terminate()
+
+
+def _take_weights(learner: Learner, folder: Path) -> None:
+    """Begin with the transformer and text encoder of a checkpoint of the same shape."""
+    try:
+        weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+        learner.transformer.load_state_dict(weights)
+        text = load_file(folder / "text_encoder" / "model.safetensors")
+        missing, extra = learner.text.load_state_dict(text, strict=False)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{folder}: cannot begin with these weights: {error}") from error
+    if extra or set(missing) - TIED:
+        raise ValueError(f"{folder}: its text_encoder lacks {missing} and has {extra} beyond")
 
 
 def _text(learner: Learner, folder: Path) -> TextEncoder:
@@ -348,6 +367,5 @@ def export(folder: Path, target: Path, kinora: dict) -> None:
 def _write(folder: Path, module: nn.Module, stem: str, config: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n")
-    tied = {"encoder.embed_tokens.weight"}
-    state = {k: v.half().contiguous() for k, v in module.state_dict().items() if k not in tied}
+    state = {k: v.half().contiguous() for k, v in module.state_dict().items() if k not in TIED}
     save_file(state, folder / f"{stem}.safetensors", metadata={"format": "pt"})

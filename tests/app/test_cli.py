@@ -1,5 +1,6 @@
 """The `kinora` command, run as a user runs it."""
 
+import io
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
+from PIL import Image
 
 from app.client import Client
 from app.parts import Parts
@@ -156,6 +159,54 @@ def test_generate_sends_a_picture(api, finish, tmp_path, png):
     finish(parts, job.id)
     process.communicate(timeout=60)
     assert process.returncode == 0
+    assert stored_size(parts, job) == (64, 64)
+    parts.store.delete(job.id)
+
+
+def stored_size(parts, job):
+    with Image.open(io.BytesIO(parts.blobs.get(job.spec.image))) as picture:
+        return picture.size
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "options", "expected"),
+    [
+        ((500, 480), "JPEG", [], (64, 64)),
+        ((1280, 721), "BMP", [], (1920, 1080)),
+        ((100, 300), "GIF", ["--size", "96x64"], (96, 64)),
+        ((97, 65), "PNG", ["--size", "64x64"], (64, 64)),
+    ],
+)
+def test_generate_fits_any_picture_to_the_video(
+    api, tmp_path, image, size, kind, options, expected
+):
+    address, parts = api
+    picture = tmp_path / "picture"
+    picture.write_bytes(image(kind, size, "L"))
+    process = command("generate", "x", "--image", picture, *options, "--server", address, "-o", "-")
+    job = until(lambda: parts.store.list().jobs)[0]
+    assert (job.spec.width, job.spec.height) == stored_size(parts, job) == expected
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    width, height = size
+    assert f"{width}x{height}, fitted to {expected[0]}x{expected[1]}" in err.decode()
+    parts.store.delete(job.id)
+
+
+def test_generate_sends_a_video(api, model, tmp_path):
+    address, parts = api
+    parts.store.models.register("worker-2", replace(model, model_id="editor", modes=("edit",)))
+    clip = tmp_path / "clip.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=8", "-frames:v", "6"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, clip], check=True)
+    options = ["--model", "editor", "--strength", "0.5", "--seed", "3", "--server", address]
+    process = command("generate", "x", "--video", clip, *options, "-o", "-")
+    job = until(lambda: parts.store.list().jobs)[0]
+    spec = job.spec
+    assert (spec.width, spec.height, spec.frames, spec.fps) == (96, 64, 5, 8)
+    assert (spec.strength, spec.seed, spec.video is None) == (0.5, 3, False)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
     parts.store.delete(job.id)
 
 
@@ -195,6 +246,11 @@ def test_an_interrupted_generate_cancels_its_job(api, tmp_path):
         (["x", "--model", "wan-99"], "wan-99"),
         (["", "-o", "y.mp4"], "prompt"),
         (["x", "--image", "/nowhere/a.png"], "/nowhere/a.png"),
+        (["x", "--image", __file__], "not a picture"),
+        (["x", "--video", "/nowhere/a.mp4"], "/nowhere/a.mp4"),
+        (["x", "--video", __file__], "not an MP4"),
+        (["x", "--video", __file__, "--size", "64x64"], "--size"),
+        (["x", "--strength", "0.5"], "--video"),
         (["x", "--json", "-o", "-"], "--json"),
     ],
 )

@@ -121,6 +121,22 @@ def test_an_image_is_the_first_frame_however_it_is_sent(client, picture):
     assert len(files) == 1
 
 
+def test_a_video_is_remixed_and_edited(client):
+    source = client.videos.create_and_poll(prompt="a red cube", **SMALL, extra_body=QUICK)
+    data = client.videos.download_content(source.id).read()
+    extra = QUICK | {"seed": 5, "strength": 0.9}
+    made = [
+        client.videos.remix(source.id, prompt="a blue cube", extra_body=extra),
+        client.videos.edit(prompt="a blue cube", video=data, extra_body=extra),
+    ]
+    for video in made:
+        done = client.videos.poll(video.id)
+        assert done.status == "completed", done.error
+        assert (done.size, done.frames, done.fps) == (source.size, source.frames, source.fps)
+        assert client.videos.download_content(video.id).read() not in (b"", data)
+    assert made[0].remixed_from_video_id == source.id
+
+
 def test_the_asynchronous_client_works_the_same(base_url):
     async def make():
         async with openai.AsyncOpenAI(base_url=base_url, api_key="any") as client:

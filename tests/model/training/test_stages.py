@@ -46,6 +46,12 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
     clip = torch.cat(list(pipeline.generate(Request("a red ball", frames=5, steps=2))))
     assert (5, 160, 256, 3) == tuple(clip.shape)
     assert clip.float().std() > 1
+    again = train_transformer.Learner()
+    train_transformer._take_weights(again, tmp_path)
+    expected = train_transformer.averaged(folder)
+    for part in ("transformer", "text"):
+        ours, theirs = (getattr(m, part).parameters() for m in (again, expected))
+        assert all(torch.allclose(a, b, atol=1e-2) for a, b in zip(ours, theirs, strict=True))
     sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
     assert sum(sizes) < 60e6
 
@@ -81,6 +87,11 @@ def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):
 def test_a_stage_without_what_it_needs_says_which_stage_comes_first(tmp_path, capsys):
     assert 1 == main(["export", "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
     assert "vae" in capsys.readouterr().err
+
+
+def test_weights_of_another_shape_are_not_begun_with(tmp_path):
+    with pytest.raises(ValueError, match="cannot begin"):
+        train_transformer._take_weights(train_transformer.Learner(), tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
