@@ -152,7 +152,7 @@ def _framed(
             width, height = asked
     if (width, height) != picture.size:
         found = f"{picture.width}x{picture.height}"
-        console.print(f"{path}: {found}, fitted to {width}x{height}", markup=False)
+        console.print(f"{path}: {found}, fitted to {width}x{height}", markup=False, soft_wrap=True)
     return {"size": f"{width}x{height}"} | fields, framing.cover(picture, (width, height))
 
 
