@@ -26,7 +26,7 @@ KINORA = {
         "frames": 25,
         "fps": 16,
         "steps": 16,
-        "guidance": 2.5,
+        "guidance": 4.0,
         "flow_shift": 7.0,
     },
     "train_grid": [5, 8],

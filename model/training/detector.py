@@ -226,5 +226,5 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
 def load(path: Path) -> Detector:
     """The detector in a safetensors file."""
     detector = Detector()
-    detector.load_state_dict(load_file(path))
+    detector.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     return detector.eval()

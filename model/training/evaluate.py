@@ -17,6 +17,7 @@ from model.training.detector import ATTRIBUTES, Detector, Seen, load
 from model.training.scenes import Scenes
 from model.vae import VAE
 
+SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 SIZES = ((160, 256), (192, 192), (256, 160))  # height, width
 
 
@@ -172,8 +173,6 @@ def _progress(asked: list[Case]) -> Iterator[tuple[int, Case]]:
 
 
 def load_detector(folder: Path) -> Detector:
-    """The detector that a training folder holds; ValueError when there is none."""
+    """The detector that a training folder holds, or else the one that is shipped."""
     path = folder / "detector.safetensors"
-    if not path.exists():
-        raise ValueError(f"{path}: no detector; run the detector stage first")
-    return load(path)
+    return load(path if path.exists() else SHIPPED)

@@ -1,0 +1,54 @@
+"""The shipped detector: right about rendered truth, and not fooled by pictures that are wrong."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.training import evaluate, scenes
+from model.training.detector import ATTRIBUTES
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return evaluate.load(evaluate.SHIPPED)
+
+
+def test_rendered_truth_is_read_as_it_was_drawn(detector):
+    asked = evaluate.cases(32)
+    verdicts = [evaluate.right(detector.look(evaluate.truth(c)), c.scene) for c in asked]
+    for name in ATTRIBUTES:
+        known = [v[name] for v in verdicts if v[name] is not None]
+        assert sum(known) / len(known) >= 0.9, name
+
+
+def test_noise_and_empty_pictures_show_no_object(detector):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 3, 9, 96, 128, generator=generator).clamp(-1, 1)
+    for clip in (noise, torch.zeros(2, 3, 9, 96, 128)):
+        seen = detector.look(clip)
+        assert [-1, -1] == seen.shape.tolist()
+        assert [-1, -1] == seen.motion.tolist()
+
+
+def test_a_clip_that_stands_still_is_never_taken_for_a_moving_one(detector):
+    generator = torch.Generator().manual_seed(3)
+    batch = scenes.sample(16, generator)
+    still = replace(batch, motion=torch.full((16,), scenes.MOTIONS.index("still")))
+    frames, _ = scenes.render(still, 9, 128, 128)
+    seen = detector.look(frames)
+    assert (seen.motion == scenes.MOTIONS.index("still")).float().mean() >= 0.9
+
+
+def test_another_object_is_not_taken_for_the_one_asked_for(detector):
+    wrong = 0
+    for case in evaluate.cases(16, seed=9):
+        other = replace(
+            case.scene,
+            shape=(case.scene.shape + 1) % len(scenes.SHAPES),
+            colour=(case.scene.colour + 1) % len(scenes.COLOURS),
+        )
+        frames, _ = scenes.render(other, 25, case.height, case.width)
+        verdict = evaluate.right(detector.look(frames), case.scene)
+        wrong += verdict["shape"] is False
+    assert wrong >= 14
