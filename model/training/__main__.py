@@ -13,7 +13,7 @@ from model.training import detector, evaluate, train_transformer, train_vae
 from model.training.weights import load_vae
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "kinora-tiny"
-STAGES = ("vae", "detector", "transformer", "export", "evaluate", "all")
+STAGES = ("vae", "polish", "detector", "transformer", "export", "evaluate", "all")
 KINORA = {
     "model_id": "kinora-tiny",
     "max_sequence_length": 64,
@@ -80,6 +80,10 @@ def run(stage: str, options: argparse.Namespace) -> None:
         length = {"minutes": options.minutes} if options.minutes else {}
         train_vae.train(train_vae.VaeRun(runs / "vae", **common, **length))
         train_vae.export(runs / "vae", runs / "exported")
+    elif stage == "polish":
+        length = {"minutes": options.minutes or 16, "lr": 1.5e-3}
+        polish = train_vae.VaeRun(runs / "polish", polish=runs / "exported", **common, **length)
+        train_vae.polish(polish, runs / "exported")
     elif stage == "transformer":
         length = {"minutes": options.minutes} if options.minutes else {}
         folder = runs / "transformer"

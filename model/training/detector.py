@@ -168,7 +168,9 @@ def through(vae: VAE, count: int, generator: torch.Generator) -> tuple[Scenes, T
     return batch, decoded[:, :, ::4], coverage[:, ::4]
 
 
-def loss_of(detector: Detector, batch: Scenes, frames: Tensor, coverage: Tensor) -> dict:
+def loss_of(
+    detector: Detector, batch: Scenes, frames: Tensor, coverage: Tensor
+) -> dict[str, Tensor]:
     """Cross-entropy of every attribute, and of the mask; empty pictures teach it to see nothing."""
     frames = prepare(frames)
     heads, mask, _ = detector(frames)
@@ -212,7 +214,7 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
         brightness = 1 + 0.1 * torch.randn(len(scenes_), 1, 1, 1, 1, generator=generator)
         noise = 0.04 * torch.randn(frames.shape, generator=generator)
         losses = loss_of(detector, scenes_, (frames * brightness + noise).clamp(-1, 1), coverage)
-        sum(losses.values()).backward()
+        sum(losses.values(), start=torch.zeros(())).backward()
         nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50) * min(1, (1 - done) * 2)
         optimizer.step()

@@ -64,7 +64,7 @@ def table(rows: dict[str, list[dict[str, bool | None]]]) -> str:
             if name == "all":
                 known = [all(v is not False for v in r.values()) for r in results]
             else:
-                known = [r[name] for r in results if r.get(name) is not None]
+                known = [verdict for r in results if (verdict := r.get(name)) is not None]
             cells.append(f"{100 * sum(known) / len(known):.1f}" if known else "")
         lines.append(f"| {title} | " + " | ".join(cells) + f" | {len(results)} |")
     return "\n".join(lines)
@@ -75,7 +75,12 @@ def truth(case: Case, frames: int = 25) -> Tensor:
     return scenes.render(case.scene, frames, case.height, case.width)[0]
 
 
-def generated(pipeline: Pipeline, case: Case, image: Image.Image | None = None, **how) -> Tensor:  # noqa: ANN003
+def generated(
+    pipeline: Pipeline,
+    case: Case,
+    image: Image.Image | None = None,
+    frames: int | None = None,
+) -> Tensor:
     """The clip `[1, 3, f, h, w]` in [-1, 1] that the pipeline makes of a case."""
     request = Request(
         prompt=case.prompt,
@@ -83,10 +88,10 @@ def generated(pipeline: Pipeline, case: Case, image: Image.Image | None = None, 
         height=case.height,
         seed=case.seed,
         image=image,
-        **how,
+        frames=frames,
     )
-    frames = torch.cat(list(pipeline.generate(request)))
-    return frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    clip = torch.cat(list(pipeline.generate(request)))
+    return clip.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
 def to_image(frame: Tensor) -> Image.Image:

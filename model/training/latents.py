@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, fields
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Pool:
     """The records of one bucket; `capacity` bounds its file, older records are then replaced."""
 
     def __init__(
-        self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: str
+        self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: Literal["r", "r+"]
     ) -> None:
         t, h, w = (FRAMES - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
         self.latent_shape, self.cover_shape = (channels, t, h, w), (t, h // 2, w // 2)

@@ -49,7 +49,10 @@ class Weights:
             optimizer.step()
         self.steps += 1
         decay = min(self.ema, (self.steps + 1) / (self.steps + 15))
-        torch._foreach_lerp_(self.average, [m.detach() for m in self.masters], 1 - decay)
+        # One call for all parameters; torch has no public name for it.
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            self.average, [m.detach() for m in self.masters], 1 - decay
+        )
         self._write(self.masters)
         return float(norm)
 

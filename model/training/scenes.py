@@ -57,6 +57,8 @@ HELD_OUT = (
     ("heart", "orange"),
     ("ring", "blue"),
 )
+# How far from the middle a clip's object may be at its opening, half heights.
+CENTRED = 0.2
 STYLE_SHARE = torch.tensor([0.38, 0.38, 0.12, 0.12])
 
 
@@ -124,7 +126,11 @@ def sample(
     table = _allowed_table(held_out=held_out)
     rows = table[torch.randint(len(table), (count,), generator=generator)]
     style = torch.multinomial(STYLE_SHARE, count, replacement=True, generator=generator)
-    room_x, room_y = max(0.18, aspect - 0.8), max(0.18, 1 / max(aspect, 1) - 0.8)
+    phase = (uniform(count) < later) * (0.5 + 7.5 * uniform(count))
+    # Where nothing is said of places, a clip opens with its object about the middle.
+    wide = torch.tensor([max(CENTRED, aspect - 0.8), max(CENTRED, 1 / max(aspect, 1) - 0.8)])
+    room = torch.where(phase[:, None] > 0, wide, CENTRED)
+    place = (uniform(count, 2) * 2 - 1) * room
     return Scenes(
         shape=rows[:, 0],
         colour=rows[:, 1],
@@ -137,11 +143,11 @@ def sample(
         speed=torch.multinomial(
             torch.tensor([0.15, 0.7, 0.15]), count, replacement=True, generator=generator
         ),
-        x=(uniform(count) * 2 - 1) * room_x,
-        y=(uniform(count) * 2 - 1) * room_y,
+        x=place[:, 0],
+        y=place[:, 1],
         tint=(uniform(count, 3) * 2 - 1) * 0.05,
         seed=uniform(count),
-        phase=(uniform(count) < later) * (0.5 + 7.5 * uniform(count)),
+        phase=phase,
     )
 
 
@@ -305,6 +311,7 @@ def _mix(bottom: Tensor, top: Tensor, share: Tensor) -> Tensor:
 
 def _paint(name: str, x: Tensor, y: Tensor, seed: float) -> Tensor:
     """A background at columns x `[1, w]` and rows y `[h, 1]`, with shape `[3, h, w]`."""
+
     def rgb(r: float, g: float, b: float) -> Tensor:
         return x.new_tensor([r, g, b])[:, None, None]
 

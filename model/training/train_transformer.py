@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +32,8 @@ TEXT_DIM = 192
 TINY = TransformerConfig(
     num_attention_heads=6,
     attention_head_dim=32,
-    in_channels=32,
-    out_channels=32,
+    in_channels=16,
+    out_channels=16,
     text_dim=TEXT_DIM,
     freq_dim=128,
     ffn_dim=768,
@@ -48,8 +49,10 @@ CONTINUATIONS = (
     ((2, 1), 0.04), ((2, 2), 0.04), ((0, 2), 0.08),
 )  # fmt: skip
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
+# Latent frames of a clip that a step shows: stills, beginnings and whole clips.
+LENGTHS = ((1, 0.15), (3, 0.30), (7, 0.55))
 # How far half of the noise levels are bent towards 1.
-HIGH_SHIFT = 10.0
+HIGH_SHIFT = 3.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
 DETAIL_NOISE = 0.55
 
@@ -141,7 +144,7 @@ def draw_clean(clips: Clips, generator: torch.Generator, *, detail: bool) -> Ten
         table = DETAIL if detail else table
         shares = torch.tensor([share for _, share in table])
         head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
-        clean[i, :head] = True
+        clean[i, : min(head, t - tail - 1)] = True
         clean[i, t - tail :] = True
     return clean
 
@@ -155,25 +158,27 @@ class Lesson:
     level: Tensor  # [b], sigma of the noisy frames
 
 
-def draw_lesson(
-    run: TransformerRun, pools: list[Pool], done: float, generator: torch.Generator
-) -> Lesson:
-    """Draw one step's clips; some steps are stills, more of them at the beginning."""
+def draw_lesson(run: TransformerRun, pools: list[Pool], generator: torch.Generator) -> Lesson:
+    """Draw one step's clips: stills, or as many of their first latent frames as `LENGTHS` says."""
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator)
 
-    shares = torch.tensor([bucket.share for bucket in BUCKETS])
-    k = int(torch.multinomial(shares, 1, generator=generator))
+    def choose(shares: list[float]) -> int:
+        return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
+
+    k = choose([bucket.share for bucket in BUCKETS])
     detail = BUCKETS[k].detail
+    t = pools[k].latent_shape[1]
+    if not detail:
+        t = LENGTHS[choose([share for _, share in LENGTHS])][0]
     per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
-    if not detail and float(uniform()) < (0.5 if done < 0.12 else 0.2):
-        clips = pools[k].sample(min(64, run.tokens // per_frame), generator, opening=True)
-        clips = Clips(clips.latents[:, :, :1], clips.coverage[:, :1], clips.scenes)
-        clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
-    else:
-        tokens = per_frame * pools[k].latent_shape[1]
-        clips = pools[k].sample(max(1, run.tokens // tokens), generator)
+    clips = pools[k].sample(
+        max(1, min(96, run.tokens // (per_frame * t))), generator, opening=t == 1
+    )
+    clips = Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+    clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
+    if t > 1:
         clean = draw_clean(clips, generator, detail=detail)
     b = len(clips.scenes)
     return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator))
@@ -191,7 +196,7 @@ def draw_level(count: int, generator: torch.Generator) -> Tensor:
     high = HIGH_SHIFT * uniform / (1 + (HIGH_SHIFT - 1) * uniform)
     normal = (torch.randn(count, generator=generator) * 1.2 + 0.3).sigmoid()
     kind = torch.rand(count, generator=generator)
-    return torch.where(kind < 0.08, 1.0, torch.where(kind < 0.55, high, normal))
+    return torch.where(kind < 0.05, 1.0, torch.where(kind < 0.55, high, normal))
 
 
 def loss_of(
@@ -257,12 +262,12 @@ def train(run: TransformerRun) -> None:
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
         done = minutes / run.minutes
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
-        lesson = draw_lesson(run, pools, done, generator)
+        lesson = draw_lesson(run, pools, generator)
         truth_weight = 0.5 if done < 0.75 else 0.1
         object_weight = 4.0 if done < 0.6 else 2.0
         terms = loss_of(learner, tokenizer, lesson, truth_weight, object_weight, generator)
         terms["loss"].backward()
-        scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.5))
+        scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
         norm = weights.step(scale)
         values = {k: float(v.detach()) for k, v in terms.items() if k != "loss"}
         log.step(weights.steps, done, **values, norm=norm)
@@ -321,7 +326,7 @@ def averaged(folder: Path) -> Learner:
     return learner.eval()
 
 
-def export(folder: Path, target: Path, kinora: dict) -> None:
+def export(folder: Path, target: Path, kinora: dict[str, Any]) -> None:
     """Write transformer, text encoder, tokenizer and scheduler in diffusers' layout, in float16."""
     learner = averaged(folder)
     config = asdict(TINY) | {"_class_name": "WanTransformer3DModel", "_diffusers_version": "0.42.1"}
@@ -364,7 +369,7 @@ def export(folder: Path, target: Path, kinora: dict) -> None:
     (target / "kinora.json").write_text(json.dumps(kinora, indent=2) + "\n")
 
 
-def _write(folder: Path, module: nn.Module, stem: str, config: dict) -> None:
+def _write(folder: Path, module: nn.Module, stem: str, config: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n")
     state = {k: v.half().contiguous() for k, v in module.state_dict().items() if k not in TIED}

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from model.training import checkpoints, scenes
 from model.training.log import Log
 from model.training.optim import Weights
-from model.vae import VAE, VAEConfig
+from model.training.principal import basis, turned
+from model.training.weights import load_vae
+from model.vae import VAE, Attention, VAEConfig
 
 TINY_VAE = VAEConfig(
     base_dim=24,
@@ -34,6 +36,10 @@ TINY_VAE = VAEConfig(
 )
 
 
+# Latents are turned onto this many principal components, scaled this far towards equal variance.
+COMPONENTS = 16
+EVENNESS = 0.7
+
 # Kinds of crops (clips, frames, pixels a side, share), all of about the same cost. A decoder that
 # saw only short clips drifts in longer ones: its causal history reaches back some ten latents.
 CROPS = ((8, 9, 96, 0.25), (6, 25, 64, 0.45), (5, 57, 48, 0.30))
@@ -50,7 +56,7 @@ class VaeRun:
     seed: int = 0
     device: str = "cpu"
     bf16: bool = True
-    decoder_only: bool = False  # keeps the latents as they are, so that a transformer stays valid
+    polish: Path | None = None  # train on the decoder in this folder's `vae`, the encoder as it is
 
 
 def crops(generator: torch.Generator) -> Tensor:
@@ -81,16 +87,14 @@ def crops(generator: torch.Generator) -> Tensor:
 def loss_of(vae: VAE, frames: Tensor, run: VaeRun, generator: torch.Generator) -> dict[str, Tensor]:
     """Reconstruction (L1, L2 and L1 of the differences in space and time) and KL divergence."""
     dtype = next(vae.parameters()).dtype
-    with torch.set_grad_enabled(not run.decoder_only):
+    with torch.set_grad_enabled(run.polish is None):
         mean, logvar = vae.encode_distribution(frames.to(dtype))
         logvar = logvar.float().clamp(-20, 10)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         latents = mean.float() + noise * torch.exp(0.5 * logvar)
     decoded = vae.decode(latents.to(dtype)).float()
     error = decoded - frames
-    slopes = [
-        (error.diff(dim=d)).abs().mean() for d in (2, 3, 4)
-    ]
+    slopes = [(error.diff(dim=d)).abs().mean() for d in (2, 3, 4)]
     kl = 0.5 * (mean.float() ** 2 + logvar.exp() - 1 - logvar).mean()
     reconstruction = error.abs().mean() + (error**2).mean() + 0.5 * (slopes[1] + slopes[2])
     reconstruction = reconstruction + 0.25 * slopes[0]
@@ -107,12 +111,14 @@ def initialise(vae: VAE) -> None:
     """
     for name, module in vae.named_modules():
         if name.endswith("attentions.0"):
+            assert isinstance(module, Attention)
             module.requires_grad_(False)
-            nn.init.zeros_(module.proj.weight)
-            nn.init.zeros_(module.proj.bias)
+            for parameter in module.proj.parameters():
+                nn.init.zeros_(parameter)
     z = vae.config.z_dim
     with torch.no_grad():
         vae.quant_conv.weight[z:] *= 0.1
+        assert vae.quant_conv.bias is not None
         vae.quant_conv.bias[z:] = -4.0
 
 
@@ -133,12 +139,15 @@ def evaluate(vae: VAE, height: int, width: int, *, clips: int = 8, frames: int =
 def train(run: VaeRun) -> None:
     """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
     torch.manual_seed(run.seed)
-    vae = VAE(TINY_VAE).to(run.device)
-    initialise(vae)
+    vae = VAE(TINY_VAE) if run.polish is None else load_vae(run.polish).train()
+    vae.to(run.device)
     compute = torch.bfloat16 if run.bf16 else torch.float32
-    if run.decoder_only:
+    if run.polish is None:
+        initialise(vae)
+    else:
         for name, parameter in vae.named_parameters():
-            parameter.requires_grad_(name.startswith(("decoder.", "post_quant_conv.")))
+            decodes = name.startswith("decoder.") and ".attentions." not in name
+            parameter.requires_grad_(decodes)
     weights = Weights(vae, lr=run.lr)
     vae.to(compute)
     spent = 0.0
@@ -174,44 +183,55 @@ def _save(run: VaeRun, vae: VAE, weights: Weights, minutes: float) -> None:
     checkpoints.save(run.folder / "state", weights.state() | frozen, meta)
 
 
-def averaged(folder: Path) -> VAE:
-    """The fp32 autoencoder with the moving average of the weights in a stage's folder."""
+def averaged(folder: Path, vae: VAE) -> VAE:
+    """`vae` in fp32 with the moving average of the weights in a stage's folder."""
     found = checkpoints.load(folder / "state")
     if found is None:
         raise ValueError(f"{folder}: no VAE checkpoint; run the vae stage first")
     tensors, _ = found
-    vae = VAE(TINY_VAE)
-    state = vae.state_dict()
-    for name, value in state.items():
-        kept = tensors.get(f"average/{name}", tensors.get(f"frozen/{name}"))
-        if kept is None:
-            raise ValueError(f"{folder}: no weights for {name}")
-        state[name] = kept.float().reshape(value.shape)
-    vae.load_state_dict(state)
+    with torch.no_grad():
+        for name, parameter in vae.named_parameters():
+            kept = tensors.get(f"average/{name}")
+            if kept is not None:
+                parameter.copy_(kept.reshape(parameter.shape))
+            elif parameter.requires_grad:
+                raise ValueError(f"{folder}: no weights for {name}")
     return vae.eval()
 
 
 def export(folder: Path, target: Path, *, clips: int = 96) -> None:
-    """Write `target`/vae in diffusers' layout, with the latents' measured mean and deviation."""
-    vae = averaged(folder)
+    """Write `target`/vae in diffusers' layout, with its latents along principal components."""
+    vae = VAE(TINY_VAE)
+    initialise(vae)
+    vae = averaged(folder, vae)
     generator = torch.Generator().manual_seed(77)
-    sums = []
+    means: list[Tensor] = []
     for height, width in ((160, 256), (192, 192), (256, 160)):
         batch = scenes.sample(clips // 3, generator, aspect=width / height)
         for i in range(len(batch)):
             frames, _ = scenes.render(batch.take(slice(i, i + 1)), 25, height, width)
             with torch.no_grad():
-                sums.append(vae.encode(frames).flatten(2)[0])
-    latents = torch.cat(sums, 1)
-    config = asdict(TINY_VAE) | {
-        "latents_mean": [round(v, 5) for v in latents.mean(1).tolist()],
-        "latents_std": [round(v, 5) for v in latents.std(1).tolist()],
+                means.append(vae.encode(frames).flatten(2)[0])
+    onto = basis(vae, torch.cat(means, 1), COMPONENTS)
+    write(turned(vae, onto, evenness=EVENNESS), target)
+
+
+def write(vae: VAE, target: Path) -> None:
+    """Write `target`/vae in diffusers' layout, in float32."""
+    config = asdict(vae.config) | {
         "_class_name": "AutoencoderKLWan",
         "_diffusers_version": "0.42.1",
     }
     (target / "vae").mkdir(parents=True, exist_ok=True)
     (target / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file(vae.state_dict(), target / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def polish(run: VaeRun, target: Path) -> None:
+    """Train the decoder of `target`/vae further and write it there."""
+    train(run)
+    vae = load_vae(target).requires_grad_(requires_grad=False)
+    write(averaged(run.folder, vae), target)
 
 
 def export_half(exported: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,11 @@ from model.vae import VAE, VAEConfig
 
 def load_vae(target: Path) -> VAE:
     """The fp32 autoencoder in `target`/vae, as the vae stage exported it."""
-    described = json.loads((target / "vae" / "config.json").read_text())
-    known = {k: described[k] for k in VAEConfig.__slots__ if k in described}
-    config = VAEConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
-    return load_module(target / "vae", config, dtype=torch.float32)
+    described: dict[str, Any] = json.loads((target / "vae" / "config.json").read_text())
+    known = {k: _frozen(described[k]) for k in VAEConfig.__slots__ if k in described}
+    return load_module(target / "vae", VAEConfig(**known), dtype=torch.float32)
+
+
+def _frozen(value: Any) -> Any:
+    """A list of JSON as the tuple that a frozen record holds."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,6 +1,7 @@
 """The stages of training end to end, a few steps each: resumed, exported, loaded, used."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from model.training.__main__ import KINORA, main
 from model.training.scenes import BACKGROUNDS
 from model.training.train_transformer import TransformerRun, draw_clean, draw_level
 from model.training.train_vae import VaeRun
+from model.training.weights import load_vae
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,19 @@ def exported(tmp_path_factory) -> Path:
     assert first["step"] < second["step"]
     train_vae.export(runs / "vae", runs / "exported", clips=3)
     return runs
+
+
+def test_polishing_changes_the_decoder_and_leaves_the_latents_as_they_are(exported, tmp_path):
+    target = tmp_path / "exported"
+    shutil.copytree(exported / "exported", target)
+    before = load_vae(target)
+    train_vae.polish(VaeRun(tmp_path / "polish", minutes=0.02, polish=target), target)
+    after = load_vae(target)
+    frames = torch.rand(1, 3, 5, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(before.encode(frames), after.encode(frames))
+        latents = before.encode(frames)
+        assert not torch.equal(before.decode(latents), after.decode(latents))
 
 
 def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(exported, tmp_path):
