@@ -5,8 +5,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from io import SEEK_END
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -32,11 +33,12 @@ class BlobDamaged(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
-    """Size in bytes and the ETag of a stored blob."""
+    """Size in bytes, ETag and age of a stored blob; `modified_at` is by the store's clock."""
 
     key: str
     size_bytes: int
     etag: str
+    modified_at: float
 
 
 class Blobs:
@@ -67,15 +69,17 @@ class Blobs:
             prefix=url.path.strip("/") or None,
             virtual_hosted_style_request=False,
             client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5)},
+            # Whoever can wait for a server that is down does so itself, and can be interrupted.
+            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
             **options,  # type: ignore[arg-type]
         )
         return cls(store)
 
-    def put(self, key: str, data: bytes | Path, content_type: str) -> BlobInfo:
-        """Stores bytes or a file under `key`, all or nothing. Raises BlobDamaged unless the store
-        then reports the size that was written.
+    def put(self, key: str, data: bytes | Path | BinaryIO, content_type: str) -> BlobInfo:
+        """Stores bytes, or a file from its beginning, under `key`, all or nothing. Raises
+        BlobDamaged unless the store then reports the size that was written.
         """
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        size = _size(data)
         attributes = {"Content-Type": content_type} if self._attributes else None
         obstore.put(
             self._store, key, data, chunk_size=PART_BYTES, max_concurrency=2, attributes=attributes
@@ -112,14 +116,20 @@ class Blobs:
         """Size and ETag. Raises BlobNotFound."""
         with _not_found(key):
             meta = obstore.head(self._store, key)
-        return BlobInfo(key, meta["size"], (meta["e_tag"] or "").strip('"'))
+        return _info(key, meta)
 
     def list(self, prefix: str = "") -> Iterator[BlobInfo]:
         """The blobs whose key begins with the folder `prefix`."""
         store: Any = self._store
         for batch in store.list(prefix or None):
             for meta in batch:
-                yield BlobInfo(meta["path"], meta["size"], (meta["e_tag"] or "").strip('"'))
+                yield _info(meta["path"], meta)
+
+    def signed_url(self, key: str, for_s: float) -> str | None:
+        """A URL at which anybody can read the blob for so long; None when the store is a folder."""
+        if not isinstance(self._store, S3Store):
+            return None
+        return obstore.sign(self._store, "GET", key, timedelta(seconds=for_s))
 
     def delete(self, key: str) -> None:
         """Removes a blob; one that is missing is no error."""
@@ -140,6 +150,21 @@ class Blobs:
         key = f"health/{secrets.token_hex(8)}"  # of its own: several processes check at once
         self.put(key, b"ok", "text/plain")
         self.delete(key)
+
+
+def _info(key: str, meta: Any) -> BlobInfo:
+    etag = (meta["e_tag"] or "").strip('"')
+    return BlobInfo(key, meta["size"], etag, meta["last_modified"].timestamp())
+
+
+def _size(data: bytes | Path | BinaryIO) -> int:
+    if isinstance(data, bytes):
+        return len(data)
+    if isinstance(data, Path):
+        return data.stat().st_size
+    size = data.seek(0, SEEK_END)
+    data.seek(0)
+    return size
 
 
 @contextmanager

@@ -55,11 +55,21 @@ class SpecError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """A part of a storyboard: what these frames show."""
+
+    prompt: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """Everything a worker needs to render a job again and get the same frames; all resolved.
 
-    `image`, `last_image` and `video` are blob keys. Sizes are pixels, `frames` is the length of the
-    clip. `output` is the file type: mp4 for clips, png or webp for stills (one frame).
+    `image`, `last_image`, `video`, `before` and `after` are blob keys; the last two are clips, with
+    `fps` frames a second, that the new frames go on from and lead to. Sizes are pixels, `frames`
+    counts the new frames. `output` is the file type: mp4 for clips; png, webp or jpeg for stills
+    (one frame).
     """
 
     model: str
@@ -78,12 +88,28 @@ class JobSpec:
     last_image: str | None = None
     video: str | None = None
     strength: float | None = None
+    before: str | None = None
+    after: str | None = None
+    #: lengths of those two clips; a worker refuses a clip that has another one
+    before_frames: int = 0
+    after_frames: int = 0
+    #: the result is `before`, the new frames and `after` in one clip, not the new frames alone
+    stitch: bool = False
+    #: the end leads back to the beginning
+    loop: bool = False
+    #: prompts one after the other; their frames add up to `frames`
+    shots: tuple[Shot, ...] = ()
     output: str = "mp4"
 
     @property
+    def clip_frames(self) -> int:
+        """Length of the result in frames."""
+        return self.frames + (self.before_frames + self.after_frames if self.stitch else 0)
+
+    @property
     def seconds(self) -> float:
-        """Length of the clip."""
-        return self.frames / self.fps
+        """Length of the result."""
+        return self.clip_frames / self.fps
 
     def to_json(self) -> str:
         """The spec with its version, for the row."""
@@ -101,6 +127,7 @@ class JobSpec:
         unknown = sorted(values.keys() - {f.name for f in fields(cls)})
         if unknown:
             raise SpecError(f"spec has unknown keys: {', '.join(unknown)}")
+        values["shots"] = tuple(Shot(**shot) for shot in values.get("shots", ()))
         return cls(**values)
 
 
@@ -121,6 +148,11 @@ class Job:
     #: free for the API: what it wants to echo (metadata, the client's `seconds` and `size`, ...)
     extra: dict[str, Any]
     remixed_from: str | None
+    #: the API key that asked, or nothing
+    key_id: str
+    batch_id: str | None
+    #: where to tell of the job's end, beside the owner's webhook endpoints
+    webhook_url: str | None
     #: how often a worker has claimed the job; fences every write of a worker
     attempt: int
     #: workers lost while they had the job

@@ -109,6 +109,10 @@ class Settings:
         1000, "Jobs that may wait in all; beyond it new ones are answered 429."
     )
     max_body_bytes: int = setting(32 * 2**20, "Largest request body, in bytes; beyond it 413.")
+    max_file_bytes: int = setting(
+        512 * 2**20, "Largest file that can be uploaded to `/v1/files`, in bytes; beyond it 413."
+    )
+    max_batch_lines: int = setting(10_000, "Requests that one batch may have.")
     max_prompt_chars: int = setting(4000, "Longest prompt, in characters.")
     max_image_pixels: int = setting(50_000_000, "Largest reference image, in pixels.")
     max_video_frames: int = setting(3600, "Longest reference video, in frames.")
@@ -119,8 +123,53 @@ class Settings:
     expire_hours: float = setting(
         0.0, "Hours after which a finished video is removed; 0 keeps it for ever."
     )
+    orphan_hours: float = setting(
+        24.0, "Hours after which a stored object that no row names is removed; 0 never removes one."
+    )
+    stream_keep_s: float = setting(
+        900.0, "Seconds in which a finished video can still be watched as a stream."
+    )
+    download_redirect_s: float = setting(
+        0.0,
+        "Seconds for which a download is redirected to a signed URL of the S3 storage; "
+        "0 sends it through the API.",
+    )
+    image_wait_s: float = setting(
+        300.0, "Seconds that a call of the images API waits for its pictures."
+    )
     duplicate_window_s: float = setting(
         600.0, "Seconds in which a client library's repeated create is answered with the first job."
+    )
+
+    webhook_allow_private: bool = setting(
+        False, "Allow webhook URLs that are not https or lead to private addresses."
+    )
+    webhook_timeout_s: float = setting(
+        15.0, "Seconds that a webhook receiver may take to answer; then it is tried again later."
+    )
+    moderation_url: str = setting(
+        "",
+        "Moderation service that every prompt is shown to, as OpenAI's `…/v1/moderations`. "
+        "Default: none.",
+    )
+    moderation_key: str = setting("", "Key that is sent to the moderation service.")
+    moderation_model: str = setting("", "Model that the moderation service is asked for.")
+    moderation_required: bool = setting(
+        True, "Refuse prompts with 503 while the moderation service fails; false lets them pass."
+    )
+    prompt_expander_url: str = setting(
+        "",
+        "Language model that writes short prompts out, as OpenAI's `…/v1/chat/completions`. "
+        "Default: none.",
+    )
+    prompt_expander_key: str = setting("", "Key that is sent to the prompt expander.")
+    prompt_expander_model: str = setting("", "Model that the prompt expander is asked for.")
+    prompt_expander_required: bool = setting(
+        False,
+        "Refuse with 503 while the prompt expander fails; false takes them as they are.",
+    )
+    hook_timeout_s: float = setting(
+        10.0, "Seconds that the moderation service or the prompt expander may take."
     )
 
     lease_s: float = setting(

@@ -10,29 +10,29 @@ lost its lease and woke up again can change nothing.
                  └──────────────cancel─┴──────────► failed (cancelled)
 """
 
-import json
-import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from app.contract import creation, eta, line, moves
+from app.contract.batches import Batches
+from app.contract.checkpoints import Checkpoints
+from app.contract.creation import new_job_id
 from app.contract.database import Database, now
-from app.contract.job import (
-    DuplicateKey,
-    Job,
-    JobNotFound,
-    JobSpec,
-    MoveRefused,
-    Output,
-    Stage,
-    Status,
-)
-from app.contract.keys import Keys
+from app.contract.files import Files
+from app.contract.job import Job, JobNotFound, JobSpec, MoveRefused, Output, Stage, Status
+from app.contract.keys import ApiKey, Keys
+from app.contract.limits import Limits
 from app.contract.models import Models
-from app.contract.tables import idempotency, jobs
-from app.contract.upkeep import TO_CANCELLED, TO_QUEUED, Upkeep, to_failed
+from app.contract.pages import CursorNotFound, page
+from app.contract.rows import job_of, visible
+from app.contract.tables import jobs
+from app.contract.timings import Timings
+from app.contract.upkeep import TO_QUEUED, Upkeep, to_failed
+from app.contract.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,18 @@ class Page:
 
 
 class Store:
-    """All rows: jobs here, API keys in `keys`, served models in `models`, the courier's
-    work in `upkeep`. Safe between threads.
-    """
+    """All rows: jobs here, the other tables in the attributes. Safe between threads."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.keys = Keys(database)
+        self.limits = Limits(database)
         self.models = Models(database)
+        self.timings = Timings(database)
+        self.files = Files(database)
+        self.batches = Batches(database)
+        self.webhooks = Webhooks(database)
+        self.checkpoints = Checkpoints(database)
         self.upkeep = Upkeep(database)
 
     @classmethod
@@ -63,90 +67,85 @@ class Store:
         """Closes pooled connections."""
         self.database.close()
 
-    # What the API does. `owner` is an API key's id; None means every owner's.
+    # What the API does. `owner` is a key's tenant; None means every owner's.
 
     def create(
         self,
         spec: JobSpec,
         *,
         owner: str = "",
+        key: ApiKey | None = None,
+        max_queued: int | None = None,
         model_name: str | None = None,
         job_id: str | None = None,
         priority: int = 0,
         extra: dict[str, Any] | None = None,
         remixed_from: str | None = None,
+        webhook_url: str | None = None,
+        batch_id: str | None = None,
         body_hash: str | None = None,
         idempotency_key: str | None = None,
     ) -> tuple[Job, bool]:
         """Stores a queued job; returns it and True, or the first job of this idempotency key and
-        False. Raises DuplicateKey when the key came with another `body_hash` before.
+        False. Raises DuplicateKey when the key came with another `body_hash` before, and
+        LimitReached when there is no room for the job.
 
         Higher `priority` runs first. `job_id` is given when blobs were stored under it already.
+        `key` is whose limits count, `max_queued` how many jobs may wait in all.
         """
-        job_id = job_id or new_job_id()
-        row = {
-            "id": job_id,
-            "owner": owner,
-            "model": spec.model,
-            "model_name": model_name or spec.model,
-            "spec": spec.to_json(),
-            "status": Status.QUEUED,
-            "stage": Stage.QUEUED,
-            "progress": 0.0,
-            "priority": priority,
-            "extra": json.dumps(extra or {}, ensure_ascii=False),
-            "body_hash": body_hash,
-            "remixed_from": remixed_from,
-            "attempt": 0,
-            "losses": 0,
-            "cancel_requested": False,
-            "created_at": now(),
-        }
+        if webhook_url is not None:
+            self.webhooks.secret_of(owner)  # now, since whoever tells of the end only reads it
+        row = creation.row_of(
+            spec,
+            extra,
+            id=job_id or new_job_id(),
+            owner=owner,
+            key_id=key.id if key is not None else "",
+            model_name=model_name or spec.model,
+            priority=priority,
+            remixed_from=remixed_from,
+            webhook_url=webhook_url,
+            batch_id=batch_id,
+            body_hash=body_hash,
+        )
         try:
             with self.database.write() as connection:
-                created = connection.execute(sa.insert(jobs).values(row).returning(*jobs.c)).one()
-                if idempotency_key is not None:
-                    promise = {"owner": owner, "key": idempotency_key, "job_id": job_id}
-                    promise |= {"body_hash": body_hash or "", "created_at": now()}
-                    connection.execute(sa.insert(idempotency).values(promise))
-            return _job(created), True
-        except IntegrityError:
-            first = idempotency_key and self._first_of_key(owner, idempotency_key, body_hash)
-            if not first:
+                first = creation.first_of_key(connection, owner, idempotency_key, body_hash)
+                if first is not None:
+                    return first, False
+                return creation.insert(connection, row, key, max_queued, idempotency_key), True
+        except IntegrityError:  # another process was faster with the same idempotency key
+            with self.database.read() as connection:
+                first = creation.first_of_key(connection, owner, idempotency_key, body_hash)
+            if first is None:
                 raise
             return first, False
-
-    def _first_of_key(self, owner: str, key: str, body_hash: str | None) -> Job | None:
-        query = (
-            sa.select(*jobs.c, idempotency.c.body_hash.label("first_hash"))
-            .join(idempotency, jobs.c.id == idempotency.c.job_id)
-            .where(idempotency.c.owner == owner, idempotency.c.key == key)
-        )
-        with self.database.read() as connection:
-            found = connection.execute(query).first()
-        if found is not None and found.first_hash != (body_hash or ""):
-            raise DuplicateKey(key)
-        return _job(found) if found is not None else None
 
     def recent(self, owner: str, body_hash: str, within_s: float) -> Job | None:
         """The newest job made from the same request body in the last `within_s` seconds."""
         query = (
-            _visible(owner)
+            visible(owner)
             .where(jobs.c.body_hash == body_hash, jobs.c.created_at > now() - within_s)
             .order_by(jobs.c.created_at.desc())
             .limit(1)
         )
         with self.database.read() as connection:
             found = connection.execute(query).first()
-        return _job(found) if found is not None else None
+        return job_of(found) if found is not None else None
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """The job as it is now. Raises JobNotFound, also for a deleted one."""
         with self.database.read() as connection:
-            found = connection.execute(_visible(owner).where(jobs.c.id == job_id)).first()
+            found = connection.execute(visible(owner).where(jobs.c.id == job_id)).first()
         if found is None:
             raise JobNotFound(job_id)
-        return _job(found)
+        return job_of(found)
+
+    def get_all(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """Those of these jobs that there are, by id."""
+        with self.database.read() as connection:
+            found = connection.execute(visible(None).where(jobs.c.id.in_(job_ids)))
+            return {row.id: job_of(row) for row in found}
 
     def list(
         self,
@@ -155,35 +154,42 @@ class Store:
         after: str | None = None,
         limit: int = 20,
         newest_first: bool = True,
+        statuses: Collection[Status] = (),
+        search: str = "",
     ) -> Page:
-        """At most `limit` jobs by time of creation, beginning behind the job `after`. Raises
+        """At most `limit` videos by time of creation, beginning behind the job `after`; with
+        `statuses`, in one of those; with `search`, whose prompts have all its words. Raises
         JobNotFound when `after` is unknown.
         """
-        place = (jobs.c.created_at, jobs.c.id)
-        query = _visible(owner).limit(limit + 1)
-        query = query.order_by(*(c.desc() if newest_first else c.asc() for c in place))
-        if after is not None:
-            cursor = self.get(after, owner)
-            here, there = sa.tuple_(*place), sa.tuple_(cursor.created_at, cursor.id)
-            query = query.where(here < there if newest_first else here > there)
-        with self.database.read() as connection:
-            found = [_job(row) for row in connection.execute(query)]
-        return Page(found[:limit], len(found) > limit)
+        query = visible(owner).where(jobs.c.kind == "video")
+        if statuses:
+            query = query.where(jobs.c.status.in_(statuses))
+        for word in search.casefold().split():
+            query = query.where(jobs.c.words.contains(word, autoescape=True))
+        try:
+            with self.database.read() as connection:
+                rows, more = page(
+                    connection,
+                    jobs,
+                    query,
+                    known=visible(owner),
+                    after=after,
+                    limit=limit,
+                    newest_first=newest_first,
+                )
+        except CursorNotFound as unknown:
+            raise JobNotFound(unknown.after) from None
+        return Page([job_of(row) for row in rows], more)
 
     def queue_position(self, job: Job) -> int:
         """How many queued jobs of the same model run before this one."""
-        sooner = sa.or_(
-            jobs.c.priority > job.priority,
-            sa.and_(
-                jobs.c.priority == job.priority,
-                sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(job.created_at, job.id),
-            ),
-        )
-        query = sa.select(sa.func.count()).where(
-            jobs.c.status == Status.QUEUED, jobs.c.model == job.spec.model, sooner
-        )
         with self.database.read() as connection:
-            return connection.execute(query).scalar_one()
+            return line.position(connection, job)
+
+    def eta_s(self, job: Job) -> float | None:
+        """Seconds until the job is done, its wait included; None when nothing is known of it."""
+        with self.database.read() as connection:
+            return eta.remaining_s(connection, job)
 
     def counts(self) -> dict[tuple[str, Status], int]:
         """Number of jobs by (model, status)."""
@@ -206,21 +212,20 @@ class Store:
         with `cancelled`). Raises JobNotFound, or MoveRefused when the job is finished already.
         """
         with self.database.write() as connection:
-            job = _locked(connection, job_id, owner)
+            job = moves.locked(connection, job_id, owner)
             if job.finished:
                 raise MoveRefused(job_id, "cancel", job.status)
-            return _job(_cancel(connection, job))
+            return moves.cancel(connection, job)
 
     def delete(self, job_id: str, owner: str | None = None) -> Job:
         """Hides the job at once and cancels it if it is not finished; the courier removes row and
         blobs when no worker has it any more. Raises JobNotFound.
         """
         with self.database.write() as connection:
-            job = _locked(connection, job_id, owner)
-            if not job.finished:
-                _cancel(connection, job)
+            moves.locked(connection, job_id, owner)
             hide = sa.update(jobs).where(jobs.c.id == job_id).values(deleted_at=now())
-            return _job(connection.execute(hide.returning(*jobs.c)).one())
+            hidden = job_of(connection.execute(hide.returning(*jobs.c)).one())
+            return hidden if hidden.finished else moves.cancel(connection, hidden)
 
     # What a worker does
 
@@ -230,31 +235,23 @@ class Store:
         The message that woke the worker does not choose: the order is here alone, so that lost,
         doubled and late messages change nothing.
         """
-        first = (
-            sa.select(jobs.c.id)
-            .where(jobs.c.status == Status.QUEUED, jobs.c.model == model)
-            .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        take = (
-            sa.update(jobs)
-            .where(jobs.c.id == first, jobs.c.status == Status.QUEUED)
-            .values(
-                status=Status.IN_PROGRESS,
-                stage=Stage.TEXT,
-                progress=0.0,
-                attempt=jobs.c.attempt + 1,
-                worker=worker,
-                lease_until=now() + lease_s,
-                started_at=sa.func.coalesce(jobs.c.started_at, now()),
-            )
-            .returning(*jobs.c)
-        )
+        values = {
+            "status": Status.IN_PROGRESS,
+            "stage": Stage.TEXT,
+            "attempt": jobs.c.attempt + 1,
+            "worker": worker,
+            "lease_until": now() + lease_s,
+            "started_at": sa.func.coalesce(jobs.c.started_at, now()),
+        }
         with self.database.write() as connection:
-            taken = connection.execute(take).first()
-        return _job(taken) if taken is not None else None
+            while (first := line.first_in_line(connection, model)) is not None:
+                job_id, owner = first
+                update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status == Status.QUEUED)
+                taken = connection.execute(update.values(values).returning(*jobs.c)).first()
+                if taken is not None:  # else it was cancelled meanwhile
+                    line.took_turn(connection, model, owner)
+                    return job_of(taken)
+        return None
 
     def beat(
         self, job_id: str, attempt: int, lease_s: float, stage: Stage, progress: float
@@ -294,60 +291,12 @@ class Store:
         return self._fenced("release", job_id, attempt, TO_QUEUED, ~jobs.c.cancel_requested)
 
     def _fenced(
-        self, move: str, job_id: str, attempt: int, values: dict[str, Any], *guards: Any
+        self,
+        move: str,
+        job_id: str,
+        attempt: int,
+        values: dict[str, Any],
+        *guards: sa.ColumnElement[bool],
     ) -> Job:
-        update = (
-            sa.update(jobs)
-            .where(
-                jobs.c.id == job_id,
-                jobs.c.attempt == attempt,
-                jobs.c.status == Status.IN_PROGRESS,
-                *guards,
-            )
-            .values(values)
-            .returning(*jobs.c)
-        )
         with self.database.write() as connection:
-            moved = connection.execute(update).first()
-            if moved is not None:
-                return _job(moved)
-            found = connection.execute(sa.select(*jobs.c).where(jobs.c.id == job_id)).first()
-        raise MoveRefused(job_id, move, _state(found))
-
-
-def new_job_id() -> str:
-    """An id that cannot be guessed."""
-    return "video_" + secrets.token_hex(16)
-
-
-def _visible(owner: str | None) -> sa.Select[Any]:
-    query = sa.select(*jobs.c).where(jobs.c.deleted_at.is_(None))
-    return query if owner is None else query.where(jobs.c.owner == owner)
-
-
-def _locked(connection: sa.Connection, job_id: str, owner: str | None) -> Job:
-    found = connection.execute(_visible(owner).where(jobs.c.id == job_id).with_for_update()).first()
-    if found is None:
-        raise JobNotFound(job_id)
-    return _job(found)
-
-
-def _cancel(connection: sa.Connection, job: Job) -> sa.Row[Any]:
-    values = TO_CANCELLED if job.status is Status.QUEUED else {"cancel_requested": True}
-    update = sa.update(jobs).where(jobs.c.id == job.id, jobs.c.status == job.status).values(values)
-    return connection.execute(update.returning(*jobs.c)).one()
-
-
-def _state(row: sa.Row[Any] | None) -> str:
-    if row is None:
-        return "gone"
-    cancelling = ", cancelling" if row.cancel_requested else ""
-    return f"{row.status} (attempt {row.attempt}{cancelling})"
-
-
-def _job(row: sa.Row[Any]) -> Job:
-    values = {name: getattr(row, name) for name in Job.__dataclass_fields__}
-    values["spec"] = JobSpec.from_json(row.spec)
-    values["status"], values["stage"] = Status(row.status), Stage(row.stage)
-    values["extra"] = json.loads(row.extra)
-    return Job(**values)
+            return moves.fenced(connection, move, job_id, attempt, values, *guards)

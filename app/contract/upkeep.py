@@ -5,19 +5,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.contract import events
 from app.contract.database import Database, now
 from app.contract.job import Stage, Status
-from app.contract.tables import idempotency, jobs
+from app.contract.tables import checkpoints, idempotency, jobs
 
 CANCELLED = "cancelled"
 WORKER_LOST = "worker_lost"
 LOST_MESSAGE = "The job was given up: too many workers were lost while they had it."
 
-#: A job that nobody works on and that waits for a worker.
-TO_QUEUED = {
+#: A job that nobody works on and that waits for a worker. What a checkpoint has of it is done.
+TO_QUEUED: dict[str, Any] = {
     "status": Status.QUEUED,
     "stage": Stage.QUEUED,
-    "progress": 0.0,
+    "progress": sa.func.coalesce(
+        sa.select(checkpoints.c.progress)
+        .where(checkpoints.c.job_id == jobs.c.id)
+        .scalar_subquery(),
+        0.0,
+    ),
     "worker": None,
     "lease_until": None,
 }
@@ -86,6 +92,7 @@ class Upkeep:
                     .returning(jobs.c.id, jobs.c.model)
                 )
                 ids.append({row.id: row.model for row in connection.execute(update)})
+            events.job_finished(connection, *ids[0], *ids[1])
         return Lost(cancelled=ids[0], failed=ids[1], requeued=ids[2])
 
     def waiting_by_model(self, older_than_s: float) -> dict[str, int]:

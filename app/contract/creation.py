@@ -1,0 +1,79 @@
+"""A new job's row, the promise of its idempotency key, and what counts against a key's limits."""
+
+import json
+import secrets
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.contract import limits
+from app.contract.database import now
+from app.contract.job import DuplicateKey, Job, JobSpec, Stage, Status
+from app.contract.keys import ApiKey
+from app.contract.rows import job_of
+from app.contract.tables import idempotency, jobs
+
+
+def new_job_id() -> str:
+    """An id that cannot be guessed."""
+    return "video_" + secrets.token_hex(16)
+
+
+def row_of(spec: JobSpec, extra: dict[str, Any] | None, **given: Any) -> dict[str, Any]:
+    """The row of a queued job; `given` are columns as they are."""
+    return given | {
+        "model": spec.model,
+        "spec": spec.to_json(),
+        "status": Status.QUEUED,
+        "stage": Stage.QUEUED,
+        "progress": 0.0,
+        "extra": json.dumps(extra or {}, ensure_ascii=False),
+        "attempt": 0,
+        "losses": 0,
+        "cancel_requested": False,
+        "created_at": now(),
+        "seconds": spec.frames / spec.fps,
+        "words": spec.prompt.casefold(),
+        "kind": "video" if spec.output == "mp4" else "image",
+    }
+
+
+def insert(
+    connection: sa.Connection,
+    row: dict[str, Any],
+    key: ApiKey | None,
+    max_queued: int | None,
+    idempotency_key: str | None,
+) -> Job:
+    """Stores a row if the limits leave room for it. Raises LimitReached, or IntegrityError when the
+    idempotency key was used before.
+    """
+    if row["batch_id"] is None:
+        limits.take_job(connection, key, max_queued, row["seconds"])
+    else:
+        limits.take_background(connection, key, row["seconds"])
+    created = connection.execute(sa.insert(jobs).values(row).returning(*jobs.c)).one()
+    if idempotency_key is not None:
+        promise = {"owner": row["owner"], "key": idempotency_key, "job_id": row["id"]}
+        promise |= {"body_hash": row["body_hash"] or "", "created_at": now()}
+        connection.execute(sa.insert(idempotency).values(promise))
+    return job_of(created)
+
+
+def first_of_key(
+    connection: sa.Connection, owner: str, key: str | None, body_hash: str | None
+) -> Job | None:
+    """The job that was made with an idempotency key. Raises DuplicateKey when it came with another
+    body then.
+    """
+    if key is None:
+        return None
+    query = (
+        sa.select(*jobs.c, idempotency.c.body_hash.label("first_hash"))
+        .join(idempotency, jobs.c.id == idempotency.c.job_id)
+        .where(idempotency.c.owner == owner, idempotency.c.key == key)
+    )
+    found = connection.execute(query).first()
+    if found is not None and found.first_hash != (body_hash or ""):
+        raise DuplicateKey(key)
+    return job_of(found) if found is not None else None

@@ -1,0 +1,32 @@
+"""From the rows of the table `jobs` to `Job`."""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.contract.job import Job, JobSpec, Stage, Status
+from app.contract.tables import jobs
+
+
+def job_of(row: sa.Row[Any]) -> Job:
+    """The job that a row of all columns holds."""
+    values = {name: getattr(row, name) for name in Job.__dataclass_fields__}
+    values["spec"] = JobSpec.from_json(row.spec)
+    values["status"], values["stage"] = Status(row.status), Stage(row.stage)
+    values["extra"] = json.loads(row.extra)
+    return Job(**values)
+
+
+def visible(owner: str | None) -> sa.Select[Any]:
+    """The jobs that an owner can see; None is everybody's."""
+    query = sa.select(*jobs.c).where(jobs.c.deleted_at.is_(None))
+    return query if owner is None else query.where(jobs.c.owner == owner)
+
+
+def state_of(row: sa.Row[Any] | None) -> str:
+    """What a refused move found, for its message."""
+    if row is None:
+        return "gone"
+    cancelling = ", cancelling" if row.cancel_requested else ""
+    return f"{row.status} (attempt {row.attempt}{cancelling})"

@@ -1,0 +1,183 @@
+"""Sends an event to a URL that a stranger chose: signed, within a deadline, and not into the
+private network.
+
+The signatures are those of Standard Webhooks (standardwebhooks.com). The name is resolved once, all
+its addresses must be public, and the connection goes to one that was checked. A redirect is an
+answer like any other and is not followed. Proxies from the environment are not used.
+"""
+
+import base64
+import hashlib
+import hmac
+import ssl
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore
+import httpx
+
+from app.contract.addresses import Address, UnknownHost, is_public, resolve
+
+PREFIX = "whsec_"
+
+
+class Refused(ValueError):
+    """The URL, or what it leads to, is nothing that this service sends to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of sending: the receiver's status, or why there is none."""
+
+    seconds: float
+    status_code: int | None = None
+    error: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Any 2xx; a redirect is not one."""
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends events. `resolve` and `tls` are there to be replaced in tests."""
+
+    timeout_s: float
+    allow_private: bool = False
+    resolve: Callable[[str, int], list[Address]] = resolve
+    tls: ssl.SSLContext = field(default_factory=httpx.create_ssl_context)
+
+    def send(self, url: str, secrets: Sequence[str], event_id: str, body: str) -> Answer:
+        """POSTs an event's body, signed with each of the secrets; never raises for what the
+        receiver does or does not do.
+        """
+        began = time.monotonic()
+        network = _Network(self, began + self.timeout_s)
+        headers = signed_headers(secrets, event_id, int(time.time()), body)
+        try:
+            parsed = checked(url, allow_private=self.allow_private)
+            headers |= {"host": parsed.netloc.decode("ascii"), "content-type": "application/json"}
+            target = httpcore.URL(
+                scheme=parsed.raw_scheme,
+                host=parsed.raw_host,
+                port=parsed.port,
+                target=parsed.raw_path,
+            )
+            with (
+                httpcore.ConnectionPool(self.tls, network_backend=network) as pool,
+                pool.stream("POST", target, headers=headers, content=body.encode()) as response,
+            ):
+                return Answer(seconds=time.monotonic() - began, status_code=response.status)
+        except (Refused, UnknownHost) as error:
+            said = str(error)
+        except (
+            httpcore.NetworkError,
+            httpcore.TimeoutException,
+            httpcore.ProtocolError,
+            OSError,
+        ) as error:
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+        return Answer(seconds=time.monotonic() - began, error=said)
+
+
+def signed_headers(
+    secrets: Iterable[str], event_id: str, timestamp: int, body: str
+) -> dict[str, str]:
+    """The headers by which a receiver knows who sent this, and when."""
+    message = f"{event_id}.{timestamp}.{body}".encode()
+    signatures = []
+    for secret in secrets:
+        key = base64.b64decode(secret.removeprefix(PREFIX))
+        digest = hmac.new(key, message, hashlib.sha256).digest()
+        signatures.append(f"v1,{base64.b64encode(digest).decode()}")
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(signatures),
+        "user-agent": "kinora",
+    }
+
+
+def checked(url: str, *, allow_private: bool) -> httpx.URL:
+    """The URL, if it is one to send events to. Raises Refused, a sentence."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise Refused(f"the URL is not valid: {error}") from None
+    schemes = ("https", "http") if allow_private else ("https",)
+    if parsed.scheme not in schemes or not parsed.host:
+        raise Refused("the URL must begin with https://")
+    if parsed.userinfo:
+        raise Refused("the URL must not carry a user name or password")
+    if parsed.port is not None and not 0 < parsed.port < 2**16:
+        raise Refused(f"the URL's port cannot be {parsed.port}")
+    return parsed
+
+
+class _Network(httpcore.NetworkBackend):
+    """Connects to checked addresses only, until a deadline."""
+
+    def __init__(self, sender: Sender, deadline: float) -> None:
+        self._sender, self._deadline = sender, deadline
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = self._sender.resolve(host, port)
+        if not addresses or not (self._sender.allow_private or all(map(is_public, addresses))):
+            raise Refused(f"the host {host} is not on the public internet")
+        *others, last = addresses
+        for address in others:  # a name may have one that this machine cannot reach
+            try:
+                return self._connect(address, port)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return self._connect(last, port)
+
+    def _connect(self, address: Address, port: int) -> httpcore.NetworkStream:
+        left_s = _left_s(self._deadline, httpcore.ConnectTimeout)
+        return _Stream(self._sockets.connect_tcp(str(address), port, left_s), self._deadline)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection each of whose steps ends by the deadline, however slowly the other side goes."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream, self._deadline = stream, deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left_s(self._deadline, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left_s(self._deadline, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left_s = _left_s(self._deadline, httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left_s), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _left_s(deadline: float, too_late: type[httpcore.TimeoutException]) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise too_late("the receiver took too long")
+    return left_s
