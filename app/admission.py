@@ -9,10 +9,12 @@ import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
-from app.api.schemas import VideoCreate, VideoRemix, Wanted
+from app.api.fields import Shot, Size
+from app.api.schemas import ImageGenerate, VideoBlend, VideoCreate, VideoExtend, VideoRemix, Wanted
 from app.clips import Clip
-from app.contract import capabilities
+from app.contract import capabilities, job
 from app.contract.capabilities import Capabilities, Unsupported
 from app.contract.job import JobSpec
 from app.contract.settings import Settings
@@ -20,7 +22,17 @@ from app.errors import InvalidRequest, Unavailable
 from app.intake import Image
 
 #: The contract's words for what a model is given -> the API's names of the fields.
-FIELDS = {"image": "input_reference", "last_image": "last_frame", "frames": "seconds"}
+FIELDS = {
+    "image": "input_reference",
+    "last_image": "last_frame",
+    "frames": "seconds",
+    "shots": "storyboard",
+    "before": "video",
+    "after": "direction",
+}
+#: Seconds: OpenAI's limits of an extension, and of a video that was extended.
+MAX_ADDED_S = 20
+MAX_TOTAL_S = 120
 SEEDS = 2**31
 
 
@@ -49,13 +61,35 @@ def resolve(
     last_image: Image | None,
 ) -> JobSpec:
     """The complete specification of the job; the references' blob keys are still to be added."""
-    width, height = _size(wanted, model, image, last_image)
+    size = _size(wanted.size, model, {"input_reference": image, "last_frame": last_image})
     fps = wanted.fps or model.fps
-    frames = model.frames
+    shots = _shots(wanted.storyboard, model, settings, fps)
+    frames = sum(shot.frames for shot in shots) or model.frames
     if wanted.seconds is not None:
         with _refusals():
-            frames = model.frames_for(wanted.seconds, fps)
-    return _spec(wanted, model, settings, (width, height), frames, fps)
+            asked = model.frames_for(wanted.seconds, fps)
+        if shots and asked != frames:
+            raise InvalidRequest(
+                f"seconds is {wanted.seconds:g}, but the storyboard's parts last"
+                f" {frames / fps:g} seconds; leave it out.",
+                param="seconds",
+            )
+        frames = asked
+    if wanted.loop and frames <= 2 * model.frame_step:
+        least = (2 * model.frame_step + 1) / fps
+        raise InvalidRequest(f"A loop needs {least:g} seconds at least.", param="seconds")
+    spec = _spec(wanted, model, settings, size, frames, fps)
+    shots = tuple(replace(s, prompt=styled(s.prompt, wanted.style, model)) for s in shots)
+    return replace(spec, shots=shots, loop=bool(wanted.loop))
+
+
+def resolve_still(
+    wanted: ImageGenerate, model: Capabilities, settings: Settings, source: Image | None
+) -> JobSpec:
+    """The specification of a picture: a clip of one frame."""
+    size = _size(wanted.size, model, {"image": source})
+    spec = _spec(wanted, model, settings, size, 1, model.fps)
+    return replace(spec, output=wanted.output_format or "png")
 
 
 def resolve_edit(
@@ -69,7 +103,97 @@ def resolve_edit(
         model.check_size(clip.width, clip.height, param)
         model.check_frames(frames, param, clip.fps)
     spec = _spec(wanted, model, settings, (clip.width, clip.height), frames, clip.fps)
-    return replace(spec, strength=wanted.strength)
+    return replace(spec, strength=wanted.strength or model.strength)
+
+
+def resolve_extension(
+    wanted: VideoExtend, model: Capabilities, settings: Settings, clip: Clip
+) -> JobSpec:
+    """The specification of a job that makes `clip` longer: before it or behind it."""
+    backward = wanted.direction == "backward"
+    frames = _added(wanted.seconds, model, clip, goes_on=not backward)
+    with _refusals():
+        model.check_size(clip.width, clip.height, "video")
+    spec = _spec(wanted, model, settings, (clip.width, clip.height), frames, clip.fps)
+    spec = replace(
+        spec, stitch=True, **{f"{'after' if backward else 'before'}_frames": clip.frames}
+    )
+    return _not_too_long(spec)
+
+
+def resolve_blend(
+    wanted: VideoBlend, model: Capabilities, settings: Settings, first: Clip, last: Clip
+) -> JobSpec:
+    """The specification of a job that leads from the clip `first` into the clip `last`."""
+    for what, one, other in (
+        ("size", f"{first.width}x{first.height}", f"{last.width}x{last.height}"),
+        ("rate", f"{first.fps} frames per second", f"{last.fps} frames per second"),
+    ):
+        if one != other:
+            raise InvalidRequest(
+                f"to_video has another {what} than from_video: {other}, not {one}.",
+                param="to_video",
+                code="size_mismatch",
+            )
+    with _refusals():
+        model.check_size(first.width, first.height, "from_video")
+    frames = _added(wanted.seconds, model, first, goes_on=True)
+    spec = _spec(wanted, model, settings, (first.width, first.height), frames, first.fps)
+    spec = replace(spec, stitch=True, before_frames=first.frames, after_frames=last.frames)
+    return _not_too_long(spec)
+
+
+def _added(seconds: float | None, model: Capabilities, clip: Clip, *, goes_on: bool) -> int:
+    """The number of new frames beside a clip, whose rate they have."""
+    if seconds is not None and seconds > MAX_ADDED_S:
+        raise InvalidRequest(
+            f"seconds: at most {MAX_ADDED_S} seconds can be added at a time.", param="seconds"
+        )
+    with _refusals():
+        return model.frames_for(seconds or model.frames / model.fps, clip.fps, goes_on=goes_on)
+
+
+def _not_too_long(spec: JobSpec) -> JobSpec:
+    if spec.seconds > MAX_TOTAL_S:
+        raise InvalidRequest(
+            f"The result would last {spec.seconds:.2f} seconds; at most {MAX_TOTAL_S} are made.",
+            param="seconds",
+        )
+    return spec
+
+
+def _shots(
+    storyboard: list[Shot] | None, model: Capabilities, settings: Settings, fps: int
+) -> tuple[job.Shot, ...]:
+    """The storyboard's parts in frames. They end where their times say, so that rounding does not
+    add up, and the last one ends where the model's frame rule has an end.
+    """
+    if not storyboard:
+        return ()
+    for place, shot in enumerate(storyboard):
+        _check_length(shot.prompt, f"storyboard.{place}.prompt", settings.max_prompt_chars)
+    times = list(accumulate(shot.seconds for shot in storyboard))
+    with _refusals():
+        total = model.frames_for(times[-1], fps, "storyboard")
+    ends = [0, *(round(time * fps) for time in times[:-1]), total]
+    lengths = [end - start for start, end in pairwise(ends)]
+    for place, frames in enumerate(lengths):
+        if frames < model.frame_step:
+            raise InvalidRequest(
+                f"storyboard.{place}.seconds: a part needs {model.frame_step} frames at least,"
+                f" {model.frame_step / fps:g} seconds.",
+                param=f"storyboard.{place}.seconds",
+            )
+    pairs = zip(storyboard, lengths, strict=True)
+    return tuple(job.Shot(prompt=shot.prompt, frames=frames) for shot, frames in pairs)
+
+
+def styled(prompt: str, style: str | None, model: Capabilities) -> str:
+    """The prompt with the words that the model knows the style by."""
+    if style is None:
+        return prompt
+    with _refusals():
+        return f"{prompt}, {model.words_of(style)}"
 
 
 def _spec(
@@ -88,10 +212,17 @@ def _spec(
             raise Unsupported(
                 "num_inference_steps", f"{model.model_id} takes at most {model.max_steps} steps."
             )
+    if wanted.guidance_scale_2 is not None and model.guidance_2 is None:
+        raise InvalidRequest(
+            f"{model.model_id} has one expert; guidance_scale_2 is for models with two.",
+            param="guidance_scale_2",
+            code="unsupported_value",
+        )
+    guidance_2 = model.guidance_2 if wanted.guidance_scale_2 is None else wanted.guidance_scale_2
     width, height = size
     return JobSpec(
         model=model.model_id,
-        prompt=wanted.prompt,
+        prompt=styled(wanted.prompt, wanted.style, model),
         negative_prompt=wanted.negative_prompt or "",
         width=width,
         height=height,
@@ -99,6 +230,7 @@ def _spec(
         fps=fps,
         steps=steps,
         guidance=model.guidance if wanted.guidance_scale is None else wanted.guidance_scale,
+        guidance_2=guidance_2,
         flow_shift=model.flow_shift if wanted.flow_shift is None else wanted.flow_shift,
         seed=secrets.randbelow(SEEDS) if wanted.seed is None else wanted.seed,
     )
@@ -106,28 +238,28 @@ def _spec(
 
 def given_in(wanted: VideoCreate) -> set[str]:
     """What the request brings beside its prompt, in the contract's words."""
-    fields = {"image": wanted.input_reference, "last_image": wanted.last_frame}
+    fields = {
+        "image": wanted.input_reference,
+        "last_image": wanted.last_frame,
+        "loop": wanted.loop or None,
+        "shots": wanted.storyboard,
+    }
     return {name for name, value in fields.items() if value is not None}
 
 
 def _size(
-    wanted: VideoCreate, model: Capabilities, image: Image | None, last_image: Image | None
+    asked: Size | None, model: Capabilities, references: dict[str, Image | None]
 ) -> tuple[int, int]:
     """The size asked for, else the reference's, else the model's; the references must have it."""
-    first = image or last_image
-    if wanted.size is not None:
-        width, height = wanted.size
-    elif first is not None:
-        width, height = first.width, first.height
-    else:
-        width, height = model.width, model.height
+    given = {param: (image.width, image.height) for param, image in references.items() if image}
+    size = asked or next(iter(given.values()), (model.width, model.height))
+    width, height = size
     with _refusals():
         model.check_size(width, height)
-    for param, given in (("input_reference", image), ("last_frame", last_image)):
-        if given is not None and (given.width, given.height) != (width, height):
+    for param, (wide, high) in given.items():
+        if (wide, high) != (width, height):
             raise InvalidRequest(
-                f"{param} is {given.width}x{given.height}; it must match the requested size, "
-                f"{width}x{height}.",
+                f"{param} is {wide}x{high}; it must match the requested size, {width}x{height}.",
                 param=param,
                 code="size_mismatch",
             )

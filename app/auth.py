@@ -7,13 +7,15 @@ own name resolve to 127.0.0.1).
 """
 
 import ipaddress
+import math
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.contract.keys import Keys
-from app.errors import Forbidden, Unauthorized
-from app.parts import PartsOf
+from app.contract.keys import ApiKey, Keys
+from app.errors import Forbidden, RateLimited, Unauthorized
+from app.parts import Parts, PartsOf
 
 #: The owner of everything made while no key exists.
 NOBODY = ""
@@ -42,13 +44,27 @@ def check_exposure(host: str, keys: Keys) -> None:
         )
 
 
-def owner_of(request: Request, parts: PartsOf) -> str:
-    """The owner that this request's Bearer key stands for. Raises Unauthorized or Forbidden."""
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request: the tenant that owns what it makes, and the key, if there is any."""
+
+    owner: str
+    key: ApiKey | None
+
+
+def caller_of(request: Request, parts: PartsOf) -> Caller:
+    """The caller that this request's Bearer key stands for.
+
+    Raises Unauthorized; Forbidden when the key is not for this; RateLimited when it is used too
+    often.
+    """
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     keys = parts.store.keys
     key = keys.verify(secret.strip()) if scheme.lower() == "bearer" and secret else None
     if key is not None:
-        return key.id
+        _check_scope(request, key)
+        _check_rate(parts, key)
+        return Caller(key.tenant, key)
     if keys.any_valid():
         raise Unauthorized(
             "The API key is not valid."
@@ -57,7 +73,38 @@ def owner_of(request: Request, parts: PartsOf) -> str:
             headers={"www-authenticate": "Bearer"},
         )
     _check_local(request)
-    return NOBODY
+    return Caller(NOBODY, None)
+
+
+CallerOf = Annotated[Caller, Depends(caller_of)]
+
+
+def owner_of(caller: CallerOf) -> str:
+    """The owner of what this caller can see."""
+    return caller.owner
+
+
+def _check_scope(request: Request, key: ApiKey) -> None:
+    """The resource is the path's part behind `/v1`, as the scopes name it."""
+    place = request.url.path.removeprefix("/v1/").partition("/")[0]
+    resource = "webhooks" if place.startswith("webhook") else place
+    if not key.allows(resource, reading=request.method in ("GET", "HEAD")):
+        raise Forbidden(
+            f"This key is for {', '.join(key.scopes)}, and not for this.", code="insufficient_scope"
+        )
+
+
+def _check_rate(parts: Parts, key: ApiKey) -> None:
+    per_minute = key.limits.rpm
+    wait_s = 0.0 if per_minute is None else parts.rate.take(key.id, per_minute)
+    if wait_s:
+        raise RateLimited(
+            f"This key may make {per_minute} requests a minute.",
+            headers={
+                "retry-after": str(math.ceil(wait_s)),
+                "retry-after-ms": str(math.ceil(wait_s * 1000)),
+            },
+        )
 
 
 def _check_local(request: Request) -> None:

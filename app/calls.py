@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,76 +15,147 @@ from app.options import Data, Key, Server, fail, settings_of
 calls = typer.Typer()
 
 VideoId = Annotated[str, typer.Argument(help="As `kinora list` shows it.", metavar="ID")]
+VideoIds = Annotated[list[str], typer.Argument(help="One or more, as `kinora list` shows them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the server's records as JSON.")]
+
+
+class Format(str, Enum):  # noqa: UP042  (typer takes its values, StrEnum changes nothing)
+    """What is stored of a video."""
+
+    MP4 = "mp4"
+    WEBP = "webp"
+    GIF = "gif"
+
+
+class Direction(str, Enum):  # noqa: UP042
+    """Which end of a video is extended."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+FormatOf = Annotated[
+    Format | None, typer.Option("--format", help="Default: the file's suffix, or MP4.")
+]
 
 
 @calls.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="What is to be seen.")],
+    image: Annotated[str | None, typer.Option(help="First frame: a picture or its URL.")] = None,
+    last_image: Annotated[str | None, typer.Option(help="Last frame.")] = None,
+    video: Annotated[str | None, typer.Option(help="A video to make anew: file or id.")] = None,
+    remix: Annotated[str | None, typer.Option(help="Id of a video to remix.")] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How far to go from --video or --remix: above 0, at most 1."),
+    ] = None,
+    extend: Annotated[str | None, typer.Option(help="A video to go on from: file or id.")] = None,
+    direction: Annotated[Direction | None, typer.Option(help="End at which --extend adds.")] = None,
+    blend: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two videos: the first is led into the second."),
+    ] = None,
+    loop: Annotated[  # noqa: FBT002  (typer makes a flag of it)
+        bool, typer.Option("--loop", help="The end leads back to the beginning.")
+    ] = False,
+    storyboard: Annotated[
+        Path | None,
+        typer.Option(help="File of shots: a line `SECONDS PROMPT` each, or JSON."),
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of what is made.")] = None,
+    fps: Annotated[int | None, typer.Option(help="Frames per second.")] = None,
+    style: Annotated[str | None, typer.Option(help="One of the model's styles.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What is not to be seen.")] = (None),
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same video.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", "-n", help="How many, with seeds in a row.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model of the server.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Pull of the prompt.")] = None,
+    guidance_2: Annotated[
+        float | None, typer.Option(help="The same, for the second expert of a model.")
+    ] = None,
+    flow_shift: Annotated[
+        float | None, typer.Option(help="Shift of the schedule towards noise.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(help="Higher ones are made first.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE to keep with it; may repeat.")
+    ] = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(help="Address that is told when it is done.")
+    ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="File to write; - is stdout.")
     ] = "video.mp4",
-    image: Annotated[
-        Path | None, typer.Option(help="First frame: a picture, fitted to the size.")
-    ] = None,
-    video: Annotated[
-        Path | None, typer.Option(help="A video to make anew; its size and length are kept.")
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="How far to go from --video: above 0, at most 1.")
-    ] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of the clip.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same clip.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model of the server.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="How closely to follow the prompt.")
-    ] = None,
-    negative: Annotated[str | None, typer.Option(help="What is not to be seen.")] = None,
-    fps: Annotated[int | None, typer.Option(help="Frames per second.")] = None,
+    kind: FormatOf = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it when it is done.")] = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
     server: Server = None,
     key: Key = None,
     data: Data = None,
-    as_json: AsJson = False,  # noqa: FBT002  (typer makes a flag of it)
 ) -> None:
-    """Make one video. With no server running here, one is started for this call.
+    """Make a video. With no server running here, one is started for this call.
 
     Exit codes: 0 done, 1 the video failed, 2 the request was refused, 3 no server, 130 interrupted.
     """
     from app.generate import Target
     from app.generate import generate as make
     from app.local import reach
+    from app.wishes import WishError, wish
 
-    if as_json and output == "-":
-        fail("--json and -o - would both write to standard output")
-    if video is None and strength is not None:
-        fail("--strength says how far to go from a video: give it with --video")
-    for name, value in (("image", image), ("size", size), ("seconds", seconds), ("fps", fps)):
-        if video is not None and value is not None:
-            fail(f"--{name} cannot be given with --video, whose size, rate and length are kept")
-    fields: dict[str, Any] = {
-        "prompt": prompt,
-        "model": model,
+    options = {
+        "image": image,
+        "last-image": last_image,
+        "strength": strength,
+        "direction": direction and direction.value,
+        "loop": loop or None,
+        "storyboard": storyboard,
         "size": size,
         "seconds": seconds,
-        "seed": seed,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "negative_prompt": negative,
         "fps": fps,
-        "strength": strength,
+        "style": style,
+        "negative-prompt": negative_prompt,
+        "seed": seed,
+        "n": n,
+        "model": model,
+        "steps": steps,
+        "guidance": guidance,
+        "guidance-2": guidance_2,
+        "flow-shift": flow_shift,
+        "priority": priority,
+        "metadata": metadata or None,
+        "webhook-url": webhook_url,
     }
-    given = {name: value for name, value in fields.items() if value is not None}
-    with _faults_told(), reach(server, key, settings_of(data=data)) as client:
-        target = Target(output)
-        sys.exit(make(client, given, target, image=image, video=video, as_json=as_json))
+    if output == "-":
+        for flag, given in (("--json", as_json), ("--open", open_), ("--n", (n or 1) > 1)):
+            if given:
+                fail(f"{flag} cannot be given with -o -, which writes one video to standard output")
+    with _faults_told():
+        try:
+            sources = {"video": video, "remix": remix, "extend": extend, "blend": blend}
+            wished = wish(prompt, sources, options)
+        except WishError as error:
+            fail(str(error))
+        target = Target(output, kind.value if kind else "")
+        with reach(server, key, settings_of(data=data)) as client:
+            code = make(client, wished, target, as_json=as_json)
+    if open_ and code == 0:
+        typer.launch(str(target.file(0, n or 1)))
+    sys.exit(code)
 
 
 @calls.command("list")
 def list_videos(
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     after: Annotated[str | None, typer.Option(help="Those made before this one.")] = None,
+    search: Annotated[str | None, typer.Option(help="Those with these words.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="queued, in_progress, completed, failed; with commas.")
+    ] = None,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,  # noqa: FBT002
@@ -92,7 +164,7 @@ def list_videos(
     from app.local import running
 
     with _faults_told(), running(server, key, settings_of()) as client:
-        for video in client.list(limit, after):
+        for video in client.list(limit, after=after, search=search, status=status):
             typer.echo(json.dumps(video, ensure_ascii=False) if as_json else _line(video))
 
 
@@ -106,8 +178,8 @@ def show(video_id: VideoId, server: Server = None, key: Key = None) -> None:
 
 
 @calls.command()
-def watch(video_id: VideoId, server: Server = None, key: Key = None) -> None:
-    """Follow a video until it is finished; exit code 1 when it fails."""
+def watch(video_ids: VideoIds, server: Server = None, key: Key = None) -> None:
+    """Follow videos until they are finished; exit code 1 when one fails."""
     from rich.console import Console
 
     from app.generate import FAILED
@@ -115,45 +187,52 @@ def watch(video_id: VideoId, server: Server = None, key: Key = None) -> None:
     from app.local import running
 
     with _faults_told(), running(server, key, settings_of()) as client:
-        video = follow(client, client.get(video_id), Console(stderr=True, highlight=False))
-    typer.echo(_line(video))
-    sys.exit(FAILED if video["status"] == "failed" else 0)
+        console = Console(stderr=True, highlight=False)
+        videos = follow(client, [client.get(each) for each in video_ids], console)
+    for video in videos:
+        typer.echo(_line(video))
+    sys.exit(FAILED if any(video["status"] == "failed" for video in videos) else 0)
 
 
 @calls.command()
 def download(
     video_id: VideoId,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: ID.mp4 here.")
+        str | None, typer.Option("--output", "-o", help="Default: ID.mp4 here; - is stdout.")
     ] = None,
+    kind: FormatOf = None,
     server: Server = None,
     key: Key = None,
 ) -> None:
     """Store a finished video in a file."""
+    from app.generate import Target
     from app.local import running
 
-    target = output or Path(f"{video_id}.mp4")
+    wanted = kind.value if kind else ""
+    target = Target(output or f"{video_id}.{wanted or 'mp4'}", wanted)
     with _faults_told(), running(server, key, settings_of()) as client:
-        client.download(video_id, target)
-    typer.echo(target)
+        if (file := target.store(client, video_id)) is not None:
+            typer.echo(file)
 
 
 @calls.command()
-def cancel(video_id: VideoId, server: Server = None, key: Key = None) -> None:
-    """Stop a video that is queued or being made."""
+def cancel(video_ids: VideoIds, server: Server = None, key: Key = None) -> None:
+    """Stop videos that are queued or being made."""
     from app.local import running
 
     with _faults_told(), running(server, key, settings_of()) as client:
-        typer.echo(_line(client.cancel(video_id)))
+        for video_id in video_ids:
+            typer.echo(_line(client.cancel(video_id)))
 
 
 @calls.command()
-def delete(video_id: VideoId, server: Server = None, key: Key = None) -> None:
-    """Delete a video; one that is being made is cancelled first."""
+def delete(video_ids: VideoIds, server: Server = None, key: Key = None) -> None:
+    """Delete videos; one that is being made is cancelled first."""
     from app.local import running
 
     with _faults_told(), running(server, key, settings_of()) as client:
-        client.delete(video_id)
+        for video_id in video_ids:
+            client.delete(video_id)
 
 
 @contextmanager

@@ -3,26 +3,19 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from app.calls import calls
-from app.options import Checkpoints, Data, Host, Port, fail, settings_of
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from app.contract.store import Store
+from app.keyring import keys
+from app.options import Checkpoints, Data, Host, Port, settings_of
 
 app = typer.Typer(
     help="Make videos from text and images, on your own machine, behind OpenAI's Videos API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-)
-keys = typer.Typer(
-    help="API keys: while there is none, only this machine may call.", no_args_is_help=True
 )
 app.add_typer(calls)
 app.add_typer(keys, name="keys")
@@ -98,56 +91,6 @@ def doctor(
             console.print("     →", finding.mend, soft_wrap=True)
     console.print("all is well" if not failed else f"{failed} to mend")
     sys.exit(1 if failed else 0)
-
-
-@keys.command("create")
-def create_key(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")], data: Data = None
-) -> None:
-    """Make a key. Its secret is printed once and cannot be read again."""
-    with _store(data) as store:
-        made, secret = store.keys.create(name)
-    print(f"{made.id}\t{made.name}", file=sys.stderr)
-    print(secret)
-
-
-@keys.command("list")
-def list_keys(data: Data = None) -> None:
-    """List all keys, revoked ones too."""
-    from datetime import datetime
-
-    with _store(data) as store:
-        for key in store.keys.list():
-            made = datetime.fromtimestamp(key.created_at).astimezone().isoformat(" ", "minutes")
-            state = "revoked" if key.revoked_at else "valid"
-            print(f"{key.id}\t{key.name}\t…{key.hint}\t{made}\t{state}")
-
-
-@keys.command("revoke")
-def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")], data: Data = None
-) -> None:
-    """Make a key useless from now on."""
-    from app.contract.keys import KeyNotFound
-
-    with _store(data) as store:
-        try:
-            store.keys.revoke(key_id)
-        except KeyNotFound as error:
-            fail(str(error))
-    print(f"{key_id} is revoked")
-
-
-def _store(data: Path | None) -> "AbstractContextManager[Store]":
-    """The database, brought to this version; closed at the end of the `with`."""
-    from contextlib import closing
-
-    from app.contract.store import Store
-    from app.migrations.upgrade import upgrade
-
-    settings = settings_of(data=data)
-    upgrade(settings.database_url)
-    return closing(Store.open(settings.database_url))
 
 
 def _become(module: str, variables: dict[str, str]) -> NoReturn:

@@ -1,7 +1,8 @@
 """A small client of Kinora's HTTP API, for the commands: standard request shapes, clear errors."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,12 @@ import httpx
 #: A create that carries an image over a slow line takes a while; everything else is quick.
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 #: The server reads an uploaded video before it answers.
-EDIT_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+#: Most videos that the server tells at once.
+PAGE = 100
+
+#: A video as the server shows it.
+Video = dict[str, Any]
 
 
 class ServerError(Exception):
@@ -59,48 +65,59 @@ class Client:
             return False
 
     def create(
-        self, fields: dict[str, Any], image: bytes | None = None, video: Path | None = None
-    ) -> dict[str, Any]:
-        """Asks for a video, which may start from a first frame, PNG, or be made of a whole one."""
-        text = {name: str(value) for name, value in fields.items()}
-        if video is not None:
-            with video.open("rb") as file:
-                files = {"video": file}
-                return self._call(
-                    "POST", "/v1/videos/edits", data=text, files=files, timeout=EDIT_TIMEOUT
-                )
-        if image is not None:
-            files = {"input_reference": ("image.png", image)}
-            return self._call("POST", "/v1/videos", data=text, files=files)
-        return self._call("POST", "/v1/videos", json=fields)
+        self,
+        fields: dict[str, Any],
+        files: Mapping[str, Path | bytes] | None = None,
+        *,
+        path: str = "/v1/videos",
+    ) -> Video:
+        """Asks for a video. Files are sent as they are; bytes are pictures, PNG."""
+        if not files:
+            return self._call("POST", path, json=fields)
+        text = {name: _text(value) for name, value in fields.items()}
+        with ExitStack() as opened:
+            parts = {
+                name: ("image.png", given)
+                if isinstance(given, bytes)
+                else (given.name, opened.enter_context(given.open("rb")))
+                for name, given in files.items()
+            }
+            return self._call("POST", path, data=text, files=parts, timeout=UPLOAD_TIMEOUT)
 
     def model(self, name: str | None = None) -> dict[str, Any]:
         """What a model can do; without a name, the one that a request without a name gets."""
         return self._call("GET", f"/v1/models/{quote(name or 'sora-2', safe='')}")
 
-    def get(self, video_id: str) -> dict[str, Any]:
+    def get(self, video_id: str) -> Video:
         """The video as it is now."""
         return self._call("GET", f"/v1/videos/{quote(video_id, safe='')}")
 
-    def list(self, limit: int, after: str | None = None) -> list[dict[str, Any]]:
-        """The newest videos, or those made before the video `after`."""
-        params: dict[str, Any] = {"limit": limit} | ({"after": after} if after else {})
-        return self._call("GET", "/v1/videos", params=params)["data"]
+    def list(self, limit: int, **filters: str | None) -> Iterator[Video]:
+        """The newest videos, page after page: of those made before `after`, with `search` in their
+        prompt, and of one `status`.
+        """
+        params: dict[str, Any] = {name: value for name, value in filters.items() if value}
+        while limit > 0:
+            page = self._call("GET", "/v1/videos", params=params | {"limit": min(limit, PAGE)})
+            yield from page["data"]
+            limit -= len(page["data"])
+            if not page["has_more"]:
+                return
+            params["after"] = page["last_id"]
 
     def delete(self, video_id: str) -> None:
         """Deletes a video."""
         self._call("DELETE", f"/v1/videos/{quote(video_id, safe='')}")
 
-    def cancel(self, video_id: str) -> dict[str, Any]:
+    def cancel(self, video_id: str) -> Video:
         """Stops a video that is not finished."""
         return self._call("POST", f"/v1/videos/{quote(video_id, safe='')}/cancel")
 
-    def content(self, video_id: str) -> Iterator[bytes]:
-        """The finished video's file, in chunks."""
+    def content(self, video_id: str, variant: str = "video") -> Iterator[bytes]:
+        """The finished video's file, in chunks; `variant` is a picture of it or its preview."""
+        path = f"/v1/videos/{quote(video_id, safe='')}/content"
         try:
-            with self.http.stream(
-                "GET", f"/v1/videos/{quote(video_id, safe='')}/content"
-            ) as answer:
+            with self.http.stream("GET", path, params={"variant": variant}) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _error(answer)
@@ -108,12 +125,12 @@ class Client:
         except httpx.HTTPError as error:
             raise ServerError(f"the download stopped: {_cause(error)}") from error
 
-    def download(self, video_id: str, target: Path) -> None:
+    def download(self, video_id: str, target: Path, variant: str = "video") -> None:
         """Stores the finished video at `target`, all of it or nothing."""
         part = target.with_name(target.name + ".part")
         try:
             with part.open("wb") as file:
-                for chunk in self.content(video_id):
+                for chunk in self.content(video_id, variant):
                     file.write(chunk)
             part.replace(target)
         finally:
@@ -127,6 +144,11 @@ class Client:
         if answer.is_error:
             raise _error(answer)
         return answer.json()
+
+
+def _text(value: Any) -> str:
+    """A field as a form carries it: objects and lists as JSON, true and false in small letters."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _cause(error: httpx.HTTPError) -> str:

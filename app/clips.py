@@ -78,6 +78,19 @@ class Clips:
             yield clip
 
 
+@contextmanager
+def of_picture(png: bytes, width: int, height: int) -> Generator[Clip]:
+    """A clip of one frame, from a picture that was read already."""
+    with tempfile.TemporaryDirectory(prefix="kinora-clip-") as name:
+        path = Path(name) / "clip.mp4"
+        command = (
+            imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-f", "png_pipe",
+            "-i", "pipe:0", "-c:v", "libx264", "-crf", CRF, "-pix_fmt", "yuv420p", str(path),
+        )  # fmt: skip
+        subprocess.run(command, input=png, check=True, timeout=WALL_S, capture_output=True)
+        yield Clip(path, width, height, frames=1, fps=1)
+
+
 def _demuxer(head: bytes, param: str) -> str:
     if head[4:8] in BOXES:
         return "mov"

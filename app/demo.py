@@ -9,6 +9,7 @@ from rich.console import Console
 from app.client import ServerError
 from app.generate import UNREACHABLE, Target, generate
 from app.local import StartError, free_port, service
+from app.wishes import Wish
 
 
 def run(prompt: str, output: Path, size: str) -> int:
@@ -22,7 +23,8 @@ def run(prompt: str, output: Path, size: str) -> int:
                 console.print(f"its studio is at http://127.0.0.1:{port}/ while this runs")
                 console.print(f'POST /v1/videos "{prompt}" {size}', markup=False)
                 began = time.monotonic()
-                code = generate(client, {"prompt": prompt, "size": size}, Target(str(output)))
+                wish = Wish({"prompt": prompt, "size": size})
+                code = generate(client, wish, Target(str(output)))
         except (StartError, ServerError) as error:
             console.print(str(error), style="red", markup=False)
             return UNREACHABLE

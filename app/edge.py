@@ -19,6 +19,8 @@ log = structlog.get_logger()
 #: A refused body is read to its end, and dropped, up to this multiple of the limit: a client that
 #: is still sending when the connection closes sees a reset instead of the answer.
 DRAIN = 4
+#: Where files are uploaded that are not held in memory.
+UPLOADS = "/v1/files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +60,29 @@ class RequestId:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Answers 413 to a body of more than `limit_bytes`."""
+    """Answers 413 to a body of more than `limit_bytes`, or `upload_bytes` where files are kept."""
 
     app: ASGIApp
     limit_bytes: int
+    upload_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        if self._declared(scope) > self.limit_bytes:
-            await self._drain(receive)
-            return await fault_answer(self._fault())(scope, receive, send)
+        limit = self.upload_bytes if scope["path"] == UPLOADS else self.limit_bytes
+        if self._declared(scope) > limit:
+            await self._drain(receive, limit)
+            return await fault_answer(self._fault(limit))(scope, receive, send)
         received = 0
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.limit_bytes:
+            if received > limit:
                 if message.get("more_body"):
-                    await self._drain(receive)
-                raise self._fault()
+                    await self._drain(receive, limit)
+                raise self._fault(limit)
             return message
 
         return await self.app(scope, counted, send)
@@ -87,13 +91,13 @@ class BodyLimit:
         length = Headers(scope=scope).get("content-length", "")
         return int(length) if length.isdecimal() else 0
 
-    def _fault(self) -> BodyTooLarge:
-        limit = self.limit_bytes / 2**20
-        return BodyTooLarge(f"The request's body is larger than the {limit:.0f} MiB allowed here.")
+    def _fault(self, limit: int) -> BodyTooLarge:
+        mib = limit / 2**20
+        return BodyTooLarge(f"The request's body is larger than the {mib:.0f} MiB allowed here.")
 
-    async def _drain(self, receive: Receive) -> None:
+    async def _drain(self, receive: Receive, limit: int) -> None:
         dropped = 0
-        while dropped <= DRAIN * self.limit_bytes:
+        while dropped <= DRAIN * limit:
             message = await receive()
             dropped += len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body"):

@@ -9,7 +9,9 @@ RequestFault
 ├── BodyTooLarge     413
 ├── UnsatisfiableRange 416
 ├── RateLimited      429
-└── Unavailable      503   a part of the service is down; worth a retry
+├── Unavailable      503   a part of the service is down; worth a retry
+├── JobFailed        500   what the call waited for failed; a retry would make it again
+└── NotInTime        504   what the call waits for takes too long
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,12 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Match
+
+from app.contract.limits import LimitReached
+
+#: The longest wait that the SDK keeps to.
+MAX_RETRY_S = 120
 
 log = structlog.get_logger()
 
@@ -119,7 +127,26 @@ class Unavailable(RequestFault):
     code = "unavailable"
 
 
-def fault_answer(fault: RequestFault) -> JSONResponse:
+class JobFailed(RequestFault):
+    """The job that a call waited for has failed; its own code and message say why."""
+
+    status = 500
+    type = "server_error"
+    code = "server_error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.headers.setdefault("x-should-retry", "false")
+
+
+class NotInTime(JobFailed):
+    """The job that a call waited for is not done in the time that a call may take."""
+
+    status = 504
+    code = "image_timeout"
+
+
+def fault_body(fault: RequestFault) -> dict[str, Any]:
     """The OpenAI error body: `{"error": {message, type, param, code}}`."""
     error = {
         "message": fault.message,
@@ -127,7 +154,21 @@ def fault_answer(fault: RequestFault) -> JSONResponse:
         "param": fault.param,
         "code": fault.code,
     }
-    return JSONResponse({"error": error}, fault.status, fault.headers)
+    return {"error": error}
+
+
+def fault_answer(fault: RequestFault) -> JSONResponse:
+    """The answer to a call that was at fault."""
+    return JSONResponse(fault_body(fault), fault.status, fault.headers)
+
+
+def limited(reached: LimitReached) -> RateLimited:
+    """A limit as a request's fault; the SDK is told not to retry where waiting does not help."""
+    headers = {"x-should-retry": "false"}
+    if reached.retry_after_s is not None:
+        helps = reached.retry_after_s <= MAX_RETRY_S
+        headers = {"retry-after": str(reached.retry_after_s)} | ({} if helps else headers)
+    return RateLimited(str(reached), code=reached.code, headers=headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -136,6 +177,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestFault)
     def request_fault(_request: Request, exc: RequestFault) -> JSONResponse:
         return fault_answer(exc)
+
+    @app.exception_handler(LimitReached)
+    def limit_reached(_request: Request, exc: LimitReached) -> JSONResponse:
+        return fault_answer(limited(exc))
 
     @app.exception_handler(HTTPException)
     def http_exception(request: Request, exc: HTTPException) -> JSONResponse:
@@ -179,14 +224,27 @@ def _from_http(request: Request, exc: HTTPException) -> RequestFault:
     if exc.status_code == 404:
         fault = NotFound(f"There is nothing at {place}.", code="unknown_url")
     elif exc.status_code == 405:
+        methods = _methods(request)
         fault = RequestFault(
-            f"{place} is not something this server does.", code="method_not_allowed"
+            f"{place} is not something this server does; {' and '.join(methods)} is.",
+            code="method_not_allowed",
         )
+        exc.headers = {"allow": ", ".join(methods)}
     else:
         fault = RequestFault(str(exc.detail))
     fault.status = exc.status_code
     fault.headers.update(exc.headers or {})
     return fault
+
+
+def _methods(request: Request) -> list[str]:
+    """What can be done at a path; Starlette names only the methods of the first route it tried."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def from_validation(errors: Sequence[Any]) -> InvalidRequest:

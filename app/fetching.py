@@ -7,48 +7,21 @@ checked in the same way. The body is read up to a limit, all of it within one de
 from the environment are not used: they would resolve the name again, out of our sight.
 """
 
-import ipaddress
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
 
+from app.contract.addresses import Address, UnknownHost, is_public, resolve
+
 MAX_REDIRECTS = 3
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[Address]]
 
 
 class FetchError(ValueError):
     """The URL, or what it led to, is not something this service will use."""
-
-
-def resolve(host: str, port: int) -> list[Address]:
-    """Every address of `host`, as this machine's resolver sees it."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise FetchError(f"the host {host} is not known") from None
-    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the open internet, also when it is wrapped in an IPv6 form."""
-    if isinstance(address, ipaddress.IPv6Address):
-        low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and address in NAT64:
-            inner = low
-        if inner is not None:
-            return is_public(inner)
-        if address.is_site_local or int(address) < 2**32:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +78,10 @@ class Fetcher:
         port = 443 if parsed.port is None else parsed.port
         if not 0 < port < 2**16:
             raise FetchError(f"the URL's port cannot be {port}")
-        addresses = self.resolve(parsed.host, port)
+        try:
+            addresses = self.resolve(parsed.host, port)
+        except UnknownHost as error:
+            raise FetchError(str(error)) from None
         if not addresses or not (self.allow_private or all(map(is_public, addresses))):
             raise FetchError(f"the host {parsed.host} is not on the public internet")
         return parsed.copy_with(host=str(addresses[0])), parsed.netloc.decode("ascii")

@@ -1,4 +1,4 @@
-"""`kinora generate`: ask for a video, show how far it is, and store it."""
+"""`kinora generate`: ask for videos, show how far they are, and store them."""
 
 import json
 import math
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from app.client import Client, ServerError
+from app.client import Client, ServerError, Video
+from app.wishes import Wish
 
 POLL_S = 0.5
 STAGES = {
@@ -24,103 +25,153 @@ STAGES = {
     "decode": "decoding",
     "upload": "storing",
 }
-#: Exit codes: the job failed; the request was refused; no server; interrupted.
+#: What can be stored of a video -> the server's name for it.
+FORMATS = {"mp4": "video", "webp": "preview_webp", "gif": "preview_gif"}
+#: Exit codes: a video failed; the request was refused; no server; interrupted.
 FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the video goes: a file, or `-` for standard output."""
+    """Where videos go: a file, or `-` for standard output; and in which format."""
 
     path: str
+    kind: str = ""
 
-    def store(self, client: Client, video_id: str) -> None:
-        """Fetch the finished video."""
+    @property
+    def variant(self) -> str:
+        """The server's name for the format: the one that was asked for, or the file's suffix."""
+        return FORMATS.get(self.kind or Path(self.path).suffix.lower()[1:], "video")
+
+    def file(self, at: int, of: int) -> Path:
+        """The file for one of several videos: they are numbered when there are more."""
+        path = Path(self.path)
+        return path if of == 1 else path.with_stem(f"{path.stem}-{at + 1}")
+
+    def store(self, client: Client, video_id: str, at: int = 0, of: int = 1) -> Path | None:
+        """Fetch a finished video; the file that has it, if it is one."""
         if self.path != "-":
-            client.download(video_id, Path(self.path))
-            return
-        for chunk in client.content(video_id):
+            file = self.file(at, of)
+            client.download(video_id, file, self.variant)
+            return file
+        for chunk in client.content(video_id, self.variant):
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
+        return None
 
 
-def generate(
-    client: Client,
-    fields: dict[str, Any],
-    target: Target,
-    *,
-    image: Path | None = None,
-    video: Path | None = None,
-    as_json: bool = False,
-) -> int:
-    """Make one video and store it; returns the exit code. Raises ServerError.
+def generate(client: Client, wish: Wish, target: Target, *, as_json: bool = False) -> int:
+    """Make what is wished for and store it; returns the exit code. Raises ServerError.
 
-    Progress goes to stderr. An interrupt cancels the job.
+    Progress goes to stderr. An interrupt cancels what is not finished.
     """
     console = Console(stderr=True, highlight=False)
-    picture = None
-    if image is not None:
-        fields, picture = _framed(client, fields, image, console)
-    made = client.create(fields, picture, video)
+    made = client.create(*_fitted(client, wish, console), path=wish.path)
+    ids = [made["id"], *made.get("siblings", [])]
     try:
-        made = watch(client, made, console)
+        videos = watch(client, [made, *map(client.get, ids[1:])], console)
         if as_json:
-            sys.stdout.write(json.dumps(made, ensure_ascii=False) + "\n")
-        if made["status"] == "failed":
-            error = made["error"]
-            said = f"the video failed ({error['code']}): {error['message']}"
-            console.print(said, style="red", markup=False)
-            return FAILED
-        target.store(client, made["id"])
+            sys.stdout.writelines(json.dumps(v, ensure_ascii=False) + "\n" for v in videos)
+        codes = [_finish(client, v, target, at, len(ids), console) for at, v in enumerate(videos)]
     except KeyboardInterrupt:
-        _cancel(client, made["id"])
+        for video_id in ids:
+            _cancel(client, video_id)
         console.print("cancelled")
         return INTERRUPTED
-    if target.path != "-":
-        size = f"{made['size']}, {made['frames']} frames at {made['fps']}/s, seed {made['seed']}"
-        console.print(f"{target.path}: {size}", markup=False)
+    return max(codes)
+
+
+def _finish(
+    client: Client, video: Video, target: Target, at: int, of: int, console: Console
+) -> int:
+    """Store a video that came about, or say why it did not."""
+    if video["status"] == "failed":
+        error = video["error"]
+        said = f"the video failed ({error['code']}): {error['message']}"
+        console.print(said, style="red", markup=False)
+        return FAILED
+    if (file := target.store(client, video["id"], at, of)) is not None:
+        facts = f"{video['size']}, {video['frames']} frames at {video['fps']}/s"
+        console.print(
+            f"{file}: {facts}, seed {video['seed']}, {video['id']}", markup=False, soft_wrap=True
+        )
     return 0
 
 
-def watch(client: Client, video: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Follow a video to its end, showing how far it is; returns its last state."""
-    shown = _bar if console.is_terminal else _lines
-    with shown(console) as show:
+def watch(client: Client, videos: list[Video], console: Console) -> list[Video]:
+    """Follow videos to their ends, showing how far they are; returns their last states."""
+    now = list(videos)
+    with (_bars if console.is_terminal else _lines)(console, len(now)) as show:
         while True:
-            show(STAGES.get(str(video["stage"]), ""), video["progress"])
-            if video["status"] not in ("queued", "in_progress"):
-                return video
+            for at, video in enumerate(now):
+                show(at, video)
+            open_ = [at for at, video in enumerate(now) if not _is_finished(video)]
+            if not open_:
+                return now
             time.sleep(POLL_S)
-            video = client.get(video["id"])
+            for at in open_:
+                now[at] = client.get(now[at]["id"])
 
 
-Show = Callable[[str, int], None]
+def _is_finished(video: Video) -> bool:
+    return video["status"] not in ("queued", "in_progress")
+
+
+def _stage(video: Video) -> str:
+    said = STAGES.get(str(video["stage"]), "")
+    if video["status"] == "queued" and video.get("queue_position"):
+        return f"{said}, {video['queue_position']} before it"
+    return f"{said}, {video['num_inference_steps']} steps" if video["stage"] == "denoise" else said
+
+
+def _left(video: Video) -> str:
+    """The server's estimate of the time that is left."""
+    seconds = video.get("eta_seconds")
+    if seconds is None or _is_finished(video):
+        return ""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes}:{seconds:02} left"
+
+
+Show = Callable[[int, Video], None]
 
 
 @contextmanager
-def _bar(console: Console) -> Generator[Show]:
-    """A moving bar with stage, per cent and the time that is left."""
+def _bars(console: Console, count: int) -> Generator[Show]:
+    """A moving bar for each video, with stage, per cent and the time that is left."""
     columns = (
-        TextColumn("{task.description:<20}"),
+        TextColumn("{task.description:<22}"),
         BarColumn(),
         TaskProgressColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=100)
-        yield lambda stage, percent: progress.update(task, description=stage, completed=percent)
+        tasks = [progress.add_task("", total=100, left="") for _ in range(count)]
+
+        def show(at: int, video: Video) -> None:
+            progress.update(
+                tasks[at],
+                description=_stage(video),
+                completed=video["progress"],
+                left=_left(video),
+            )
+
+        yield show
 
 
 @contextmanager
-def _lines(console: Console) -> Generator[Show]:
+def _lines(console: Console, count: int) -> Generator[Show]:
     """A line for each stage and each tenth of the work, for logs and pipes."""
-    last: tuple[str, int] | None = None
+    last: dict[int, tuple[str, int]] = {}
 
-    def show(stage: str, percent: int) -> None:
-        nonlocal last
-        if last != (stage, percent // 10):
-            last = (stage, percent // 10)
-            console.print(f"{percent:3} %  {stage}", markup=False)
+    def show(at: int, video: Video) -> None:
+        state = (_stage(video), video["progress"] // 10)
+        if last.get(at) == state:
+            return
+        last[at] = state
+        which = f"{at + 1} of {count}  " if count > 1 else ""
+        said = f"{which}{video['progress']:3} %  {state[0]}  {_left(video)}".rstrip()
+        console.print(said, markup=False, soft_wrap=True)
 
     yield show
 
@@ -132,28 +183,35 @@ def _cancel(client: Client, video_id: str) -> None:
         return  # it was finished already, or the server is gone: nothing is left to stop
 
 
-def _framed(
-    client: Client, fields: dict[str, Any], path: Path, console: Console
-) -> tuple[dict[str, Any], bytes]:
-    """The fields with a size, and the picture cut to it; a size that is none is the server's to
-    refuse.
+def _fitted(
+    client: Client, wish: Wish, console: Console
+) -> tuple[dict[str, Any], dict[str, Path | bytes]]:
+    """Fields and files of the request, the pictures cut to its size, which the first one gives when
+    none is asked for. A size that is none is the server's to refuse.
     """
+    files: dict[str, Path | bytes] = dict(wish.files)
+    if not wish.pictures:
+        return wish.fields, files
     from app import framing
 
-    picture = framing.open_upright(path)
-    model = client.model(fields.get("model"))
-    width, height = picture.size
-    if "size" not in fields:
+    pictures = {name: framing.open_upright(path) for name, path in wish.pictures.items()}
+    model = client.model(wish.fields.get("model"))
+    first = next(iter(pictures.values()))
+    size = first.size
+    if "size" not in wish.fields:
         offered = [_pixels(text) for text in (model["default_size"], *model["sizes"])]
-        width, height = framing.nearest(picture.size, offered)
-    elif re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", fields["size"]):
-        asked = _pixels(fields["size"])
+        size = framing.nearest(size, offered)
+    elif re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", wish.fields["size"]):
+        asked = _pixels(wish.fields["size"])
         if math.prod(asked) <= model["max_pixels"]:
-            width, height = asked
-    if (width, height) != picture.size:
-        found = f"{picture.width}x{picture.height}"
-        console.print(f"{path}: {found}, fitted to {width}x{height}", markup=False, soft_wrap=True)
-    return {"size": f"{width}x{height}"} | fields, framing.cover(picture, (width, height))
+            size = asked
+    for name, picture in pictures.items():
+        if picture.size != size:
+            found, fitted = (f"{width}x{height}" for width, height in (picture.size, size))
+            said = f"{wish.pictures[name]}: {found}, fitted to {fitted}"
+            console.print(said, markup=False, soft_wrap=True)
+        files[name] = framing.cover(picture, size)
+    return {"size": f"{size[0]}x{size[1]}"} | wish.fields, files
 
 
 def _pixels(size: str) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from starlette.datastructures import UploadFile
 
-from app.api.schemas import ImageReference
 from app.errors import InvalidRequest
 from app.fetching import Fetcher, FetchError
 
@@ -52,17 +51,9 @@ class Intake:
     fetcher: Fetcher
     slots: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(DECODERS))
 
-    def read(self, reference: UploadFile | ImageReference | None, param: str) -> Image | None:
-        """The image that a request's field gives or names; None when the field is absent."""
-        if reference is None:
-            return None
-        if isinstance(reference, UploadFile):
-            return self.from_bytes(reference.file.read(self.max_bytes + 1), param)
-        if reference.image_url is not None:
-            return self.from_url(reference.image_url, param)
-        raise InvalidRequest(
-            f"{param}: there is no file {reference.file_id!r}.", param=param, code="file_not_found"
-        )
+    def from_upload(self, file: UploadFile, param: str) -> Image:
+        """An image that came with the request."""
+        return self.from_bytes(file.file.read(self.max_bytes + 1), param)
 
     def from_url(self, url: str, param: str) -> Image:
         """An image named by an https URL or carried in a data URL."""

@@ -5,14 +5,14 @@
 
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import models, ops, page, videos
+from app.api import derived, downloads, events, files, images, models, ops, page, stream, videos
 from app.api.document import describe
 from app.auth import ExposedError, check_exposure
 from app.contract import logs
@@ -29,8 +29,9 @@ works after one change, `base_url`.
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application over the database, Redis and storage that `settings` name.
+def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+    """The application over the database, Redis and storage that `settings` name. What would go on
+    for ever ends when `stopping` says that the server is to stop.
 
     The tables must exist: `app.migrations.upgrade` makes them, and the commands call it.
     """
@@ -38,17 +39,21 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         app.state.parts = Parts.open(settings)
+        app.state.parts.following.start(stopping)
         try:
             yield
         finally:
+            await app.state.parts.following.stop()
             app.state.parts.close()
 
     app = FastAPI(title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
     app.openapi = partial(describe, app)
     add_error_handlers(app)
-    for router in (videos.router, models.router, ops.router, page.router):
-        app.include_router(router)
-    app.add_middleware(BodyLimit, limit_bytes=settings.max_body_bytes)
+    for part in (derived, videos, downloads, events, stream, images, files, models, ops, page):
+        app.include_router(part.router)
+    app.add_middleware(
+        BodyLimit, limit_bytes=settings.max_body_bytes, upload_bytes=settings.max_file_bytes
+    )
     app.add_middleware(RequestId)
     return app
 
@@ -82,7 +87,7 @@ def run(settings: Settings) -> None:
         store.close()
     bound = listen(settings.host, settings.port)
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, lambda: server.should_exit),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -90,7 +95,8 @@ def run(settings: Settings) -> None:
         timeout_keep_alive=30,
         ws="none",
     )
-    uvicorn.Server(config).run(sockets=[bound])
+    server = uvicorn.Server(config)
+    server.run(sockets=[bound])
 
 
 def main() -> int:

@@ -1,4 +1,5 @@
-"""From a request to a queued job: references stored, row committed, worker woken, in that order.
+"""From a specification to a queued job: references stored, row committed, worker woken, in that
+order.
 
 The official SDK sends a create again when it timed out, without an idempotency key, so the same
 body arriving as a declared retry is answered with the first job. Two deliberate equal requests
@@ -7,7 +8,6 @@ are two jobs.
 
 import hashlib
 import json
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -15,17 +15,19 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
 from app import admission
-from app.api.schemas import VideoCreate, VideoRemix
+from app.auth import Caller
 from app.clips import Clip
-from app.contract.blobs import BlobNotFound
 from app.contract.capabilities import Capabilities
-from app.contract.job import DuplicateKey, Job, JobSpec, Status, input_key, input_prefix
+from app.contract.job import DuplicateKey, Job, JobSpec, input_key, input_prefix
 from app.contract.store import new_job_id
-from app.errors import Conflict, InvalidRequest, RateLimited
+from app.errors import Conflict, InvalidRequest
 from app.intake import Image
 from app.parts import Parts
+from app.receivers import checked_url
 
 MAX_KEY_CHARS = 255
+#: Priority of what runs only when nothing else waits.
+BACKGROUND = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,85 +52,84 @@ class Attempt:
 AttemptOf = Annotated[Attempt, Depends(Attempt.of)]
 
 
-def submit(
-    parts: Parts, wanted: VideoCreate, owner: str, attempt: Attempt, fingerprint: str
-) -> Job:
-    """The queued job for this request, or the one that an earlier sending of it made."""
-    if first := _first_sent(parts, owner, attempt, fingerprint):
-        return first
-    model = _model(parts, wanted.model, admission.given_in(wanted))
-    image = parts.intake.read(wanted.input_reference, "input_reference")
-    last_image = parts.intake.read(wanted.last_frame, "last_frame")
-    spec = admission.resolve(wanted, model, parts.settings, image, last_image)
-    return _store(
-        parts,
-        spec,
-        {"image": image, "last_image": last_image},
-        owner=owner,
-        model_name=wanted.model or model.model_id,
-        extra={} if wanted.seconds is None else {"seconds": f"{wanted.seconds:g}"},
-        body_hash=fingerprint,
-        idempotency_key=attempt.key,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """Who sent a request, whether for the first time, and a hash of all that it says."""
+
+    caller: Caller
+    attempt: Attempt
+    fingerprint: str
+    #: the batch that it is a line of; such a request waits for all others
+    batch_id: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose the video will be."""
+        return self.caller.owner
 
 
-def submit_edit(
-    parts: Parts,
-    wanted: VideoRemix,
-    source: UploadFile | Job,
-    param: str,
-    owner: str,
-    attempt: Attempt,
-    fingerprint: str,
-) -> Job:
-    """As `submit`, for a video made from another one; `param` is what the request calls that."""
-    if first := _first_sent(parts, owner, attempt, fingerprint):
-        return first
-    asked, told, remixed = wanted.model, wanted.model, None
-    if isinstance(source, Job):
-        remixed = source.id
-        asked, told = asked or source.spec.model, told or source.model_name
-    model = _model(parts, asked, {"video"})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A job to be made: its specification, what it starts from, and what is kept beside it."""
+
+    spec: JobSpec
+    #: the model as the client named it
+    model_name: str
+    #: name of the spec's field -> what is stored and named there
+    inputs: dict[str, Image | Clip | None]
+    #: what the API tells again
+    extra: dict[str, Any]
+    priority: int = 0
+    webhook_url: str | None = None
+    remixed_from: str | None = None
+
+
+def first_sent(parts: Parts, sent: Sent) -> Job | None:
+    """The job of the same request, when this one is its client library's repetition."""
+    if not sent.attempt.is_retry or sent.attempt.key is not None:
+        return None
+    return parts.store.recent(sent.owner, sent.fingerprint, parts.settings.duplicate_window_s)
+
+
+def model_for(parts: Parts, name: str | None, given: set[str], sent: Sent) -> Capabilities:
+    """The model to use, once there is room for another job. Raises LimitReached."""
+    if sent.batch_id is None:
+        parts.store.limits.check(sent.caller.key, parts.settings.max_queued)
+    models = [model.capabilities for model in parts.store.models.list()]
+    return admission.choose_model(name, given, models, parts.settings.default_model)
+
+
+def submit(parts: Parts, order: Order, sent: Sent) -> Job:
+    """The queued job of this order, or the one that an earlier sending of it made."""
+    return submit_all(parts, [order], sent)[0]
+
+
+def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
+    """As `submit` for orders of one request, all or none of them. The first one's job stands for
+    the request when it is sent again.
+    """
+    if (url := orders[0].webhook_url) is not None:
+        checked_url(url, parts.settings, "webhook_url")
+    worded = _worded(parts, orders[0].spec)  # of all: they differ in their seeds alone
+    ids = [new_job_id() for _ in orders]
+    made: list[Job] = []
     try:
-        with _clip(parts, source, model, param) as clip:
-            return _store(
-                parts,
-                admission.resolve_edit(wanted, model, parts.settings, clip, param),
-                {"video": clip},
-                owner=owner,
-                model_name=told or model.model_id,
-                remixed_from=remixed,
-                body_hash=fingerprint,
-                idempotency_key=attempt.key,
-            )
-    except BlobNotFound:  # deleted, or expired, after its row was read
-        raise _expired(param) from None
-
-
-def _clip(
-    parts: Parts, source: UploadFile | Job, model: Capabilities, param: str
-) -> AbstractContextManager[Clip]:
-    """The uploaded file's frames, or those of a finished video."""
-    if isinstance(source, UploadFile):
-        # Frames that the frame rule would cut off are not too many.
-        frames = model.max_frames + model.frame_step - 1
-        return parts.clips.read(source.file, model.max_pixels, frames, param)
-    if source.status is not Status.COMPLETED:
-        raise InvalidRequest(
-            f"{param}: the video {source.id} is {source.status}; it must be completed.",
-            param=param,
-            code="video_not_ready",
-        )
-    if source.output_key is None:
-        raise _expired(param)
-    spec = source.spec
-    return nullcontext(Clip(source.output_key, spec.width, spec.height, spec.frames, spec.fps))
-
-
-def _expired(param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{param}: the video is no longer available.", param=param, code="video_expired"
-    )
+        for job_id, order in zip(ids, orders, strict=True):
+            siblings = [other for other in ids if other != job_id]
+            extra = order.extra | ({"siblings": siblings} if siblings else {})
+            spec = replace(worded, seed=order.spec.seed)
+            complete = replace(order, spec=spec, extra=extra)
+            job, created = _store(parts, complete, job_id, sent, is_first=not made)
+            made.append(job)
+            if not created:
+                return made
+    except BaseException:
+        for job in made:
+            parts.store.delete(job.id, sent.owner)
+        raise
+    for job in made:
+        parts.queue.announce(job)
+    return made
 
 
 def fingerprint_of(fields: dict[str, Any]) -> str:
@@ -145,47 +146,46 @@ def fingerprint_of(fields: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _first_sent(parts: Parts, owner: str, attempt: Attempt, fingerprint: str) -> Job | None:
-    """The job of the same request, when this one is its client library's repetition."""
-    if not attempt.is_retry or attempt.key is not None:
-        return None
-    return parts.store.recent(owner, fingerprint, parts.settings.duplicate_window_s)
+def _worded(parts: Parts, spec: JobSpec) -> JobSpec:
+    """The specification once its prompts are found to be allowed, short ones written out."""
+    parts.hooks.moderate(spec.prompt)
+    for place, shot in enumerate(spec.shots):
+        parts.hooks.moderate(shot.prompt, f"storyboard.{place}.prompt")
+    if spec.shots:
+        return spec
+    return replace(spec, prompt=parts.hooks.expand(spec.prompt, spec.seconds))
 
 
-def _model(parts: Parts, name: str | None, given: set[str]) -> Capabilities:
-    """The model to use, once there is room for another job."""
-    _check_room(parts)
-    models = [model.capabilities for model in parts.store.models.list()]
-    return admission.choose_model(name, given, models, parts.settings.default_model)
-
-
-def _check_room(parts: Parts) -> None:
-    limit = parts.settings.max_queued
-    if parts.store.waiting() >= limit:
-        raise RateLimited(
-            f"The queue is full: {limit} jobs are waiting.",
-            code="queue_full",
-            headers={"retry-after": "30"},
-        )
-
-
-def _store(parts: Parts, spec: JobSpec, inputs: dict[str, Image | Clip | None], **row: Any) -> Job:
-    """Blobs first, then the row that names them; no row, no blobs. Wakes a worker for a new job."""
-    job_id = new_job_id()
-    created = False
+def _store(
+    parts: Parts, order: Order, job_id: str, sent: Sent, *, is_first: bool
+) -> tuple[Job, bool]:
+    """Blobs first, then the row that names them; no row, no blobs."""
+    spec, created = order.spec, False
     try:
-        for name, given in inputs.items():
+        for name, given in order.inputs.items():
             if given is not None:
                 spec = replace(spec, **{name: _put(parts, job_id, name, given)})
-        job, created = parts.store.create(spec, job_id=job_id, **row)
+        job, created = parts.store.create(
+            spec,
+            job_id=job_id,
+            owner=sent.owner,
+            model_name=order.model_name,
+            priority=BACKGROUND if sent.batch_id is not None else order.priority,
+            extra=order.extra,
+            key=sent.caller.key,
+            max_queued=parts.settings.max_queued,
+            webhook_url=order.webhook_url,
+            batch_id=sent.batch_id,
+            remixed_from=order.remixed_from,
+            body_hash=sent.fingerprint if is_first else None,
+            idempotency_key=sent.attempt.key if is_first else None,
+        )
     except DuplicateKey as error:
         raise Conflict(str(error).capitalize() + ".", param="idempotency-key") from None
     finally:
         if not created:
             parts.blobs.delete_prefix(input_prefix(job_id))
-    if created:
-        parts.queue.announce(job)
-    return job
+    return job, created
 
 
 def _put(parts: Parts, job_id: str, name: str, given: Image | Clip) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.vae import VAE
 
-__all__ = ["Conditioning", "Mechanism", "clean_frames", "condition_channels", "encode", "free"]
+__all__ = ["Conditioning", "Mechanism", "clean_frames", "condition_channels", "encode"]
 
 #: How a checkpoint is told about given frames: not at all, by time 0, or by extra channels.
 Mechanism = Literal["none", "clean_frames", "channels"]
@@ -37,21 +37,6 @@ class Conditioning:
     known: Float[Tensor, "1 c t h w"] | None = None
     channels: Float[Tensor, "1 extra t h w"] | None = None
 
-    def window(self, span: slice, past: Float[Tensor, "1 c p h w"]) -> "Conditioning":
-        """What is given for the latent frames `span` alone, whose first p are done already."""
-        channels = None if self.channels is None else self.channels[:, :, span]
-        clean, known = self.clean[span].clone(), self.known
-        if past.shape[2] == 0:
-            return Conditioning(clean, None if known is None else known[:, :, span], channels)
-        if known is None:
-            t = span.stop - span.start
-            known = past.new_zeros(*past.shape[:2], t, *past.shape[3:])
-        else:
-            known = known[:, :, span].clone()
-        known[:, :, : past.shape[2]] = past
-        clean[: past.shape[2]] = True
-        return Conditioning(clean, known, channels)
-
     def impose(self, latents: Float[Tensor, "1 c t h w"]) -> Float[Tensor, "1 c t h w"]:
         """`latents` with the given frames put in their places."""
         if self.known is None:
@@ -68,32 +53,22 @@ class Conditioning:
         return torch.where(self.clean, 0.0, t).unsqueeze(0)
 
 
-def free(shape: tuple[int, ...], device: torch.device) -> Conditioning:
-    """Nothing is given for latents of `shape` (1, c, t, h, w)."""
-    return Conditioning(torch.zeros(shape[2], dtype=torch.bool, device=device))
-
-
 def clean_frames(
-    vae: VAE,
     shape: tuple[int, ...],
-    first: Float[Tensor, "1 3 1 H W"] | None,
-    last: Float[Tensor, "1 3 1 H W"] | None,
+    first: Float[Tensor, "1 c p h w"],
+    last: Float[Tensor, "1 c n h w"],
 ) -> Conditioning:
-    """The first or last latent frame, or both, are given as pictures.
-
-    The first latent frame is one picture. A later one stands for several frames with a past, so
-    `last` is encoded as a clip that stands still, and its last latent taken.
-    """
-    device = next(vae.parameters()).device
-    known = torch.zeros(shape, device=device)
-    clean = torch.zeros(shape[2], dtype=torch.bool, device=device)
-    if first is not None:
-        known[:, :, :1] = encode(vae, [first])
-        clean[0] = True
-    if last is not None:
-        still = last.expand(-1, -1, 1 + vae.config.scale_factor_temporal, -1, -1)
-        known[:, :, -1:] = encode(vae, [still])[:, :, -1:]
-        clean[-1] = True
+    """The first p and the last n latent frames of latents of `shape` (1, c, t, h, w) are given."""
+    clean = torch.zeros(shape[2], dtype=torch.bool, device=first.device)
+    if not first.shape[2] and not last.shape[2]:
+        return Conditioning(clean)
+    known = first.new_zeros(shape)
+    for latents, place in (
+        (first, slice(0, first.shape[2])),
+        (last, slice(shape[2] - last.shape[2], shape[2])),
+    ):
+        clean[place] = True
+        known[:, :, place] = latents
     return Conditioning(clean, known)
 
 

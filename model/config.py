@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from model.schedule import ScheduleConfig
+from model.shapes import latent_frames
 from model.shards import CheckpointError, open_shards, read_json
 from model.transformer import TransformerConfig
 from model.vae import VAEConfig
@@ -25,6 +26,10 @@ Family = Literal[
 ]
 
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
+#: The longest clip of a checkpoint that can go on from its own frames, in seconds.
+LONGEST_S = 60
+#: Latent frames shared by two windows: 17 frames, as SkyReels-V2 (arXiv:2504.13074) shares.
+OVERLAP = 5
 #: Tokens of a prompt in every released Wan checkpoint.
 TEXT_LENGTH = 512
 
@@ -87,8 +92,8 @@ class CheckpointConfig:
     defaults: Defaults
     #: Longest clip denoised at once, in frames; longer ones are made window after window, each
     #: given the last `window_overlap` latent frames (or more) of the one before.
-    window_frames: int | None = None
-    window_overlap: int = 2
+    window_frames: int
+    window_overlap: int = OVERLAP
     #: Tokens (h, w) of the largest grid trained on; larger ones scale their positions down to it.
     train_grid: tuple[int, int] | None = None
     #: How large sizes are refined, as `kinora.json` says it.
@@ -99,6 +104,11 @@ class CheckpointConfig:
         """Pixels (h, w) of one token: the multiples that sizes are padded to."""
         _, height, width = self.transformer.patch_size
         return height * self.vae.scale_factor_spatial, width * self.vae.scale_factor_spatial
+
+    @property
+    def window_latents(self) -> int:
+        """Latent frames of the longest window."""
+        return latent_frames(self.window_frames, self.vae.scale_factor_temporal)
 
     @property
     def conditioned_by_channels(self) -> bool:
@@ -142,8 +152,9 @@ def read_config(folder: str | Path) -> CheckpointConfig:
         vae=vae,
         schedule=schedule,
         text_length=TEXT_LENGTH,
-        max_frames=PRESETS[family].frames,
+        max_frames=_max_frames(family),
         defaults=PRESETS[family],
+        window_frames=PRESETS[family].frames,
     )
     own = folder / "kinora.json"
     return _with_own_words(config, own) if own.exists() else config
@@ -160,7 +171,7 @@ class _OwnWords:
     #: Keys of Defaults, and `flow_shift`.
     default: dict[str, Any] | None = None
     window_frames: int | None = None
-    window_overlap: int = 2
+    window_overlap: int = OVERLAP
     train_grid: tuple[int, int] | None = None
     refine: dict[str, Any] | None = None
 
@@ -180,7 +191,7 @@ def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
         text_length=own.max_sequence_length or config.text_length,
         max_frames=own.max_frames or max(config.max_frames, defaults.frames),
         defaults=defaults,
-        window_frames=own.window_frames,
+        window_frames=own.window_frames or config.window_frames,
         window_overlap=own.window_overlap,
         train_grid=own.train_grid,
         refine=own.refine or {},
@@ -228,6 +239,14 @@ def _family(transformer: TransformerConfig, *, two_experts: bool, expand: bool) 
     if transformer.pos_embed_seq_len is not None:
         return "wan2.1-flf2v"
     return "wan2.1-i2v" if transformer.image_dim is not None else "wan2.2-i2v"
+
+
+def _max_frames(family: Family) -> int:
+    """One that is made from text alone, or to a last frame, ends where its training did."""
+    preset = PRESETS[family]
+    if not {"frames", "image"} & set(MODES[family]):
+        return preset.frames
+    return LONGEST_S * preset.fps + 1
 
 
 def _has(index: Mapping[str, Any], component: str) -> bool:

@@ -31,11 +31,15 @@ class Experts:
 
 @dataclass(frozen=True, slots=True)
 class DenoiseState:
-    """Where the loop stands after `step` steps; all that the next step needs."""
+    """Where the loop stands after `step` steps; all that the next step needs.
+
+    `estimate` is the clean clip as the last step saw it, for a look in between; it is not saved.
+    """
 
     step: int
     latents: Float[Tensor, "1 c t h w"]
     solver: solvers.SolverState = field(default_factory=solvers.SolverState)
+    estimate: Float[Tensor, "1 c t h w"] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as a flat dict, for a file; `from_tensors` reads it."""
@@ -67,6 +71,7 @@ def denoise(
         t = schedule.timesteps[i].item()
         velocity = experts.at(t)
         v = velocity(conditioning.model_input(x), conditioning.timestep(t))
+        estimate = x - schedule.sigmas[i].item() * v
         x, solver = solvers.step(schedule, i, x, v, solver)
         x = conditioning.impose(x)
-        yield DenoiseState(i + 1, x, solver)
+        yield DenoiseState(i + 1, x, solver, estimate)

@@ -5,44 +5,37 @@ in the dtype asked for; latents, solver and VAE stay in float32.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
-from model import conditioning
-from model.canvas import Canvas, to_uint8
+from model import given
+from model.canvas import Canvas
 from model.checkpoint import load_transformer, load_vae
 from model.clip import ImageEncoder
 from model.config import CheckpointConfig, read_config
-from model.request import Capabilities, Request, Resolved, resolve
-from model.sampling import Prompt, Sampler, planned, tile_spans, windows
+from model.place import STAGES, Place, Tail
+from model.progress import Counts, Progress
+from model.request import Capabilities, Request, Resolved
+from model.resolve import resolve
+from model.rollout import Rollout, Sizes
+from model.sampling import Sampler, planned, tile_spans
 from model.shapes import latent_frames
 from model.shards import CheckpointError
 from model.text import TextEncoder
 from model.transformer import Transformer
 from model.upscale import Refine, base_size
 from model.vae import VAE
+from model.windows import Window, plan, shot_latents
 
-__all__ = ["Pipeline", "Progress"]
+__all__ = ["Pipeline"]
 
 #: The largest picture that is made: full HD, lying or standing, on any grid.
 MAX_PIXELS = 1920 * 1088
-
-Stage = Literal["text", "denoise", "decode"]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """`step` of `steps` pieces of a stage's work are done."""
-
-    stage: Stage
-    step: int
-    steps: int
 
 
 class Pipeline:
@@ -98,106 +91,156 @@ class Pipeline:
         request: Request,
         noise: Tensor | None = None,
         on_step: Callable[[Progress], None] | None = None,
+        *,
+        resume: Mapping[str, Tensor] | None = None,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         """Check `request` (ValueError "<field>: …") and yield its frames in chunks, in order.
 
-        `noise` stands in for what the seed would draw: floats in the shape of the latents (of the
-        small clip, where the size asked for is refined from one). `on_step` is told of each piece
-        of work done, in the thread that takes the frames; what it raises stops the work.
+        `noise` stands in for what the seed would draw: floats in the shape of the new latents (of
+        the small clip, where the size asked for is refined from one). `on_step` is told of each
+        piece of work done, in the thread that takes the frames; what it raises stops the work.
+        `resume` is what `Progress.state` gave for the same request and noise: only the frames after
+        `frames_done(resume)` are made, the same bits as without the interruption.
         """
         resolved = resolve(request, self.capabilities)
-        canvas = Canvas.of(resolved.width, resolved.height, self.capabilities.grid)
-        generator = torch.Generator().manual_seed(resolved.seed)
-        shape = self._latent_shape(resolved.frames, self._small(canvas) or canvas)
-        # Drawn on the CPU in float32, so that a seed means the same noise on every device.
-        drawn = torch.randn(shape, generator=generator)
-        if noise is None:
-            noise = drawn
-        elif tuple(noise.shape) != shape or not noise.is_floating_point():
-            raise ValueError(f"noise: must be floats of shape {shape}, not {tuple(noise.shape)}")
-        return self._frames(resolved, canvas, noise, generator, on_step or _unheard)
+        sizes = self._sizes(resolved)
+        windows = self._windows(resolved)
+        if noise is not None:
+            t = windows[-1].end - windows[0].first
+            shape = self._latent_shape(t, sizes.base)
+            if tuple(noise.shape) != shape or not noise.is_floating_point():
+                raise ValueError(
+                    f"noise: must be floats of shape {shape}, not {tuple(noise.shape)}"
+                )
+            noise = noise.to(self._device, torch.float32)
+        if resume is not None:
+            # Its shapes are those of any beginning; what it goes on from is encoded only then.
+            self._nowhere(sizes).restored(resume)
+        return self._frames(resolved, sizes, windows, noise, on_step or _unheard, resume)
 
     @torch.no_grad()
     def _frames(
         self,
         request: Resolved,
-        canvas: Canvas,
-        noise: Tensor,
-        generator: torch.Generator,
+        sizes: Sizes,
+        windows: list[Window],
+        noise: Tensor | None,
         report: Callable[[Progress], None],
+        resume: Mapping[str, Tensor] | None,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
-        count = _Count("text", 1, report)
-        prompt = self._encode_prompt(request)
-        count.done()
-
-        shape = self._latent_shape(request.frames, canvas)
-        small = self._small(canvas)
-        count = _Count("denoise", self._work(request, small, shape), report)
-        sampler = Sampler(self.config, self._transformers, self._vae, request, prompt, count.done)
-        latents = sampler.sample(small or canvas, noise.to(self._device, torch.float32))
-        if small is not None and self._refine is not None:
-            enlarged = canvas.resize(self._decode(latents, small, count))
-            latents = conditioning.encode(self._vae, enlarged)
-            fresh = torch.randn(shape, generator=generator).to(self._device)
-            latents = sampler.refine(canvas, self._refine, latents, fresh)
-
-        count = _Count("decode", shape[2], report)
-        for frames in self._decode(latents, canvas, count):
-            yield to_uint8(frames).cpu()
-
-    def _encode_prompt(self, request: Resolved) -> Prompt:
+        place = self._nowhere(sizes)
+        place = place.restored(resume) if resume else self._beginning(request, sizes, windows)
+        counts = self._counts(request, sizes, windows, place, report)
         guided = max(request.guidance, request.guidance_2) > 1
-        prompts = [request.prompt, request.negative_prompt] if guided else [request.prompt]
-        images = [image for image in (request.image, request.last_image) if image is not None]
-        seen = None if self._clip is None else self._clip.encode(images)
-        return Prompt(self._text.encode(prompts), seen)
+        prompts = [shot.prompt for shot in request.shots]
+        prompts += [request.negative_prompt] if guided else []
+        # One by one: a prompt then means the same bits, whatever is encoded beside it.
+        text = torch.cat([self._text.encode([prompt]) for prompt in prompts])
+        counts.text(place)
+        sampler = Sampler(self.config, self._transformers, self._vae, self._clip, request, text)
+        yield from Rollout(sampler, sizes, windows, noise, counts, place).frames()
 
-    def _decode(
-        self, latents: Float[Tensor, "1 z t h w"], canvas: Canvas, count: "_Count"
-    ) -> Iterator[Float[Tensor, "1 3 f h w"]]:
-        """Frames in [-1, 1], cropped to the canvas, of one latent frame at a time."""
-        parts = (self._vae.denormalize(part) for part in latents.split(1, dim=2))
-        for frames in self._vae.decode_stream(parts):
-            count.done()
-            yield canvas.crop(frames)
+    def _nowhere(self, sizes: Sizes) -> Place:
+        """A place with no latents yet."""
+        empty = [
+            Tail(0, torch.zeros(self._latent_shape(0, canvas), device=self._device))
+            for canvas in (sizes.base, sizes.full)
+        ]
+        return Place(*empty)
 
-    def _small(self, canvas: Canvas) -> Canvas | None:
-        """The canvas of the clip that this one is refined from, or None if it is made directly."""
-        refine = self._refine
-        if refine is None or canvas.width * canvas.height <= refine.base_pixels:
-            return None
-        grid = self.capabilities.grid
-        return Canvas.of(*base_size(canvas.width, canvas.height, grid, refine.base_pixels), grid)
+    def _beginning(self, request: Resolved, sizes: Sizes, windows: list[Window]) -> Place:
+        """Where a clip begins: with the latents, or the picture, that it goes on from."""
+        place = replace(self._nowhere(sizes), decoded=windows[0].first)
+        frames = given.preceding_frames(request.before, self.capabilities.frame_factor)
+        if frames is None:
+            return place
+        frames = frames.to(self._device)
+        if self.config.conditioned_by_channels:
+            return replace(place, picture=frames[-1:])
+        base = Tail(0, given.preceding(self._vae, sizes.base, frames))
+        full = place.full
+        if sizes.refine is not None:
+            full = Tail(0, given.preceding(self._vae, sizes.full, frames))
+        return replace(place, base=base, full=full)
 
-    def _work(self, request: Resolved, small: Canvas | None, shape: tuple[int, ...]) -> int:
-        """Pieces of work in making latents of `shape`."""
-        parts = len(windows(self.config, shape[2]))
-        steps = planned(request, self.config).steps * parts
-        if small is None or self._refine is None:
-            return steps
-        # Enlarging passes each latent frame through the VAE; refining takes each tile each step.
-        rows, columns = tile_spans(self._refine, self.config, shape)
-        return steps + shape[2] + self._refine.steps * len(rows) * len(columns) * parts
+    def _sizes(self, request: Resolved) -> Sizes:
+        grid, refine = self.capabilities.grid, self._refine
+        full = Canvas.of(request.width, request.height, grid)
+        if refine is None or full.width * full.height <= refine.base_pixels:
+            return Sizes(full, full)
+        small = base_size(full.width, full.height, grid, refine.base_pixels)
+        return Sizes(full, Canvas.of(*small, grid), refine)
 
-    def _latent_shape(self, frames: int, canvas: Canvas) -> tuple[int, ...]:
+    def _windows(self, request: Resolved) -> list[Window]:
+        """The windows of a clip; a last picture is the last latent frame that is decoded."""
+        config, factor = self.config, self.capabilities.frame_factor
+        channels = config.conditioned_by_channels
+        frames = [shot.frames for shot in request.shots]
+        shots = shot_latents(frames, factor, goes_on=request.before is not None)
+        before = 0
+        if request.before is not None:
+            past = given.preceding_frames(request.before, factor)
+            before = 1 if past is None or channels else latent_frames(len(past), factor)
+        after = 0
+        if request.after is not None:
+            after = min(2, math.ceil(len(request.after) / factor))
+        elif request.loop:
+            after = 2 if sum(shots) > 3 else 1
+        last = request.last_image is not None and not channels
+        shots[-1] -= last
+        windows = plan(
+            shots,
+            length=config.window_latents,
+            overlap=1 if channels else config.window_overlap,
+            before=before,
+            after=1 if last else after,
+            loop=request.loop,
+            anew=channels,
+        )
+        return [*windows[:-1], replace(windows[-1], end=windows[-1].end + last)]
+
+    def _counts(
+        self,
+        request: Resolved,
+        sizes: Sizes,
+        windows: list[Window],
+        place: Place,
+        report: Callable[[Progress], None],
+    ) -> Counts:
+        """Pieces of work, and how many of them are done at `place`."""
+        steps = planned(request, self.config).steps
+        tiles = 0
+        if sizes.refine is not None:
+            shape = self._latent_shape(1, sizes.full)
+            tiles = math.prod(map(len, tile_spans(sizes.refine, self.config, shape)))
+
+        # For each window: pieces until it is denoised, until it is enlarged, until it is refined.
+        ends: list[tuple[int, ...]] = []
+        for window in windows:
+            own = (window.end - window.first) if sizes.refine else 0
+            refined = tiles * sizes.refine.steps if sizes.refine else 0
+            ends.append((steps, steps + own, steps + own + refined))
+        done = sum(pieces[-1] for pieces in ends[: place.window])
+        if place.window < len(windows):
+            done += (0, *ends[place.window])[place.stage]
+            if place.solving is not None:
+                refining = STAGES[place.stage] == "refine"
+                done += place.solving.step * (tiles if refining else 1)
+        decoded = sum(window.end - window.first for window in windows[: place.window])
+        if place.window < len(windows) and STAGES[place.stage] == "decode":
+            decoded += place.decoded - windows[place.window].first
+        return Counts(
+            report,
+            denoise=sum(pieces[-1] for pieces in ends),
+            decode=sum(window.end - window.first for window in windows),
+            denoised=done,
+            decoded=decoded,
+        )
+
+    def _latent_shape(self, t: int, canvas: Canvas) -> tuple[int, ...]:
         vae = self.config.vae
-        t = latent_frames(frames, vae.scale_factor_temporal)
         space = vae.scale_factor_spatial
         return (1, vae.z_dim, t, canvas.full_height // space, canvas.full_width // space)
-
-
-@dataclass(slots=True)
-class _Count:
-    """The pieces of a stage's work, reported as they get done."""
-
-    stage: Stage
-    steps: int
-    report: Callable[[Progress], None]
-    step: int = 0
-
-    def done(self) -> None:
-        self.step += 1
-        self.report(Progress(self.stage, self.step, self.steps))
 
 
 def _unheard(_progress: Progress) -> None:
@@ -205,12 +248,11 @@ def _unheard(_progress: Progress) -> None:
 
 
 def _capabilities(config: CheckpointConfig) -> Capabilities:
-    edits = () if config.conditioned_by_channels else ("edit",)
     default = config.defaults
     experts = 1 if config.transformer_2 is None else 2
     return Capabilities(
         model_id=config.model_id,
-        modes=(*(mode for mode in config.modes if mode != "frames"), *edits),
+        modes=_modes(config),
         grid=math.lcm(*config.grid),
         frame_factor=config.vae.scale_factor_temporal,
         max_frames=config.max_frames,
@@ -224,6 +266,18 @@ def _capabilities(config: CheckpointConfig) -> Capabilities:
         guidance_2=(default.guidance_2 or default.guidance) if experts == 2 else None,
         flow_shift=config.schedule.shift,
     )
+
+
+def _modes(config: CheckpointConfig) -> tuple[str, ...]:
+    """What can be asked for: what the checkpoint was trained on, and what follows from it."""
+    modes = [mode for mode in config.modes if mode != "frames"]
+    if not config.conditioned_by_channels:
+        modes.append("edit")
+    if "frames" in config.modes:
+        modes += ["extend", "lead_in", "loop", "storyboard"]
+    elif config.conditioned_by_channels and "image" in config.modes:
+        modes += ["extend", "storyboard"]
+    return tuple(modes)
 
 
 def _refine(config: CheckpointConfig) -> Refine | None:

@@ -1,129 +1,129 @@
-"""One request on one checkpoint: from noise to latents, at one size or enlarged tile by tile."""
+"""One window of a clip on one checkpoint: from noise, and what is given, to latents."""
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from model import conditioning
-from model.canvas import Canvas, from_uint8
+from model.canvas import Canvas
+from model.clip import ImageEncoder
 from model.conditioning import Conditioning
 from model.config import CheckpointConfig
-from model.denoise import DenoiseState, Experts, Velocity, denoise
+from model.denoise import Experts, Velocity
 from model.guidance import guide
 from model.request import Resolved
 from model.schedule import Schedule, ScheduleConfig, schedule, schedule_from, tail
-from model.shapes import latent_frames
 from model.transformer import Transformer
 from model.upscale import Refine, Tiled, spans
 from model.vae import VAE
+from model.windows import Window
 
-__all__ = ["Prompt", "Sampler"]
+__all__ = ["Sampler", "drawn", "noised", "planned", "refine_plan", "tile_spans"]
 
-# Frames of a source clip that are encoded at a time; a bound on memory, not on the result.
-_CHUNK = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Prompt and, where guidance needs it, negative prompt (p is 1 or 2); CLIP's view of images."""
-
-    text: Float[Tensor, "p l d"]
-    image: Float[Tensor, "1 image_l image_d"] | None = None
+Scales = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A resolved request, its encoded prompt and the networks that make its latents.
+    """A resolved request, its encoded prompts and the networks that make its latents.
 
-    `tick` is called after each piece of work: a denoise step, or a tile of one.
+    `text` holds the prompt of each shot and, where guidance needs it, the negative prompt last.
     """
 
     config: CheckpointConfig
     transformers: tuple[Transformer, ...]
     vae: VAE
+    clip: ImageEncoder | None
     request: Resolved
-    prompt: Prompt
-    tick: Callable[[], None]
+    text: Float[Tensor, "p l d"]
 
-    def sample(
-        self, canvas: Canvas, noise: Float[Tensor, "1 z t h w"]
-    ) -> Float[Tensor, "1 z t h w"]:
-        """Latents of the clip as large as `canvas`, from noise or from the clip to edit."""
-        request = self.request
-        plan = planned(request, self.config)
-        latents = noise
-        if request.video is not None:
-            chunks = map(from_uint8, _in_chunks(request.video.to(noise.device)))
-            latents = _noised(conditioning.encode(self.vae, canvas.resize(chunks)), noise, plan)
-        t = _length(windows(self.config, noise.shape[2])[0])
-        shape = (*noise.shape[:2], t, *noise.shape[3:])
-        fields = self._fields(shape, (request.guidance, request.guidance_2))
-        return self._denoise(canvas, plan, fields, latents, self.tick)
+    def channels(
+        self, window: Window, canvas: Canvas, shape: tuple[int, ...], first: Image.Image
+    ) -> tuple[Conditioning, Float[Tensor, "1 l d"] | None]:
+        """`first` and, at the clip's end, the last picture for a checkpoint that takes channels.
 
-    def refine(
-        self, canvas: Canvas, how: Refine, latents: Tensor, noise: Tensor
-    ) -> Float[Tensor, "1 z t h w"]:
-        """`latents` of an enlarged clip, noised a little and denoised in tiles."""
-        plan = schedule_from(schedule_config(self.request, self.config), how.strength, how.steps)
-        rows, columns = tile_spans(how, self.config, tuple(latents.shape))
-        t = _length(windows(self.config, latents.shape[2])[0])
-        tile = (*latents.shape[:2], t, _length(rows[0]), _length(columns[0]))
-        fields = self._fields(tile, (1.0, 1.0))
-        fields = [Tiled(field, rows, columns, self.tick) for field in fields]
-        return self._denoise(canvas, plan, fields, _noised(latents, noise, plan))
+        Beside them, how CLIP sees the pictures, for checkpoints that have it.
+        """
+        last = self.request.last_image if window.stop == window.end else None
+        pictures = [first] if last is None else [first, last]
+        seen = None if self.clip is None else self.clip.encode(pictures)
+        given = [canvas.picture(picture) for picture in pictures]
+        return conditioning.condition_channels(
+            self.vae, shape, given[0], None if last is None else given[1]
+        ), seen
 
-    def _denoise(
+    def experts(
         self,
-        canvas: Canvas,
-        plan: Schedule,
-        fields: list[Velocity],
-        latents: Tensor,
-        tick: Callable[[], None] | None = None,
-    ) -> Tensor:
-        """Denoise window after window; each is given the latents it shares with the last one."""
-        given = self._given(canvas, tuple(latents.shape))
+        window: Window,
+        shape: tuple[int, ...],
+        seen: Float[Tensor, "1 l d"] | None,
+    ) -> Experts:
+        """The guided velocity fields of a window's prompt, for latents of `shape`."""
+        scales = (self.request.guidance, self.request.guidance_2)
+        return self._experts(self._fields(window, shape, seen, scales))
+
+    def tiled(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        seen: Float[Tensor, "1 l d"] | None,
+        how: Refine,
+        tick: Callable[[], None],
+    ) -> Experts:
+        """The same without guidance, for large latents, tile by tile; `tick` follows each tile."""
+        rows, columns = tile_spans(how, self.config, shape)
+        tile = (*shape[:3], rows[0].stop - rows[0].start, columns[0].stop - columns[0].start)
+        fields = self._fields(window, tile, seen, (1.0, 1.0))
+        return self._experts([Tiled(field, rows, columns, tick) for field in fields])
+
+    def _experts(self, fields: list[Velocity]) -> Experts:
         boundary = (self.config.boundary_ratio or 0.0) * self.config.schedule.train_steps
-        experts = Experts(fields[0], *fields[1:], boundary=boundary)
-        done = latents[:, :, :0]
-        for span in windows(self.config, latents.shape[2]):
-            known = given.window(span, done[:, :, span.start :])
-            part = latents[:, :, span]
-            for state in denoise(plan, experts, known, DenoiseState(0, part)):
-                part = state.latents
-                if tick is not None:
-                    tick()
-            done = torch.cat([done[:, :, : span.start], part], dim=2)
-        return done
+        return Experts(fields[0], *fields[1:], boundary=boundary)
 
-    def _given(self, canvas: Canvas, shape: tuple[int, ...]) -> Conditioning:
-        request = self.request
-        first = None if request.image is None else canvas.picture(request.image)
-        last = None if request.last_image is None else canvas.picture(request.last_image)
-        if first is None:
-            return conditioning.free(shape, next(self.vae.parameters()).device)
-        if self.config.conditioned_by_channels:
-            return conditioning.condition_channels(self.vae, shape, first, last)
-        return conditioning.clean_frames(self.vae, shape, first, last)
-
-    def _fields(self, shape: tuple[int, ...], scales: tuple[float, float]) -> list[Velocity]:
-        """Each expert's guided velocity field for latents of `shape`."""
+    def _fields(
+        self,
+        window: Window,
+        shape: tuple[int, ...],
+        seen: Float[Tensor, "1 l d"] | None,
+        scales: Scales,
+    ) -> list[Velocity]:
         patch = self.config.transformer.patch_size
         t, h, w = (cells // p for cells, p in zip(shape[2:], patch, strict=True))
+        rows = [window.prompt] + [-1] * (len(self.text) > len(self.request.shots))
         return [
             guide(
                 transformer,
-                self.prompt.text,
+                self.text[rows],
                 scale,
-                image=self.prompt.image,
+                image=seen,
                 tokens=t * h * w,
                 rope_scale=rope_scale(self.config.train_grid, h, w),
             )
             for transformer, scale in zip(self.transformers, scales, strict=False)
         ]
+
+
+def drawn(seed: int, window: int, stage: str, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """The noise of a window's stage, on the CPU in float32: the same on every device.
+
+    What the first window is denoised from is what the seed alone gives, as in diffusers.
+    """
+    if window or stage != "denoise":
+        digest = hashlib.sha256(f"{seed} {window} {stage}".encode()).digest()
+        seed = int.from_bytes(digest[:8], "big") >> 1
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def noised(latents: Tensor, noise: Tensor, plan: Schedule) -> Tensor:
+    """`latents` at the noise level where `plan` begins."""
+    sigma = plan.sigmas[0].item()
+    return (1 - sigma) * latents + sigma * noise
 
 
 def schedule_config(request: Resolved, config: CheckpointConfig) -> ScheduleConfig:
@@ -137,12 +137,9 @@ def planned(request: Resolved, config: CheckpointConfig) -> Schedule:
     return full if request.strength is None else tail(full, request.strength)
 
 
-def windows(config: CheckpointConfig, t: int) -> list[slice]:
-    """The stretches, in latent frames, in which a clip of `t` latent frames is denoised."""
-    if config.window_frames is None:
-        return [slice(0, t)]
-    length = latent_frames(config.window_frames, config.vae.scale_factor_temporal)
-    return spans(t, length, config.window_overlap)
+def refine_plan(request: Resolved, config: CheckpointConfig, how: Refine) -> Schedule:
+    """The noise levels at which an enlarged clip is refined."""
+    return schedule_from(schedule_config(request, config), how.strength, how.steps)
 
 
 def tile_spans(
@@ -165,19 +162,3 @@ def rope_scale(train_grid: tuple[int, int] | None, h: int, w: int) -> float:
     if train_grid is None:
         return 1.0
     return min(1.0, math.sqrt(math.prod(train_grid) / (h * w)))
-
-
-def _noised(latents: Tensor, noise: Tensor, plan: Schedule) -> Tensor:
-    """`latents` at the noise level where `plan` begins."""
-    sigma = plan.sigmas[0].item()
-    return (1 - sigma) * latents + sigma * noise
-
-
-def _in_chunks(video: UInt8[Tensor, "f h w 3"]) -> Iterator[UInt8[Tensor, "g h w 3"]]:
-    """The first frame alone, then a multiple of four at a time, as the VAE takes them."""
-    yield video[:1]
-    yield from (video[start : start + _CHUNK] for start in range(1, len(video), _CHUNK))
-
-
-def _length(span: slice) -> int:
-    return span.stop - span.start

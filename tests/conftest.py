@@ -2,8 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
+import sys
 import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,46 @@ def redis_url(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def running():
+    """Runs `kinora serve` in a data folder with a checkpoint; gives the service's address."""
+
+    @contextmanager
+    def running(data, checkpoint, **environment):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", port]
+        log = data / "serve.log"
+        with log.open("wb") as output:
+            service = subprocess.Popen(
+                [*command, "--checkpoint", checkpoint],
+                stdout=output,
+                stderr=output,
+                env=os.environ | environment,
+                cwd=Path(__file__).parents[1],
+            )
+        try:
+            deadline = time.monotonic() + 240
+            while not _answers(f"http://127.0.0.1:{port}/readyz"):
+                assert time.monotonic() < deadline and service.poll() is None, log.read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            service.terminate()
+            service.wait(60)
+
+    return running
+
+
+def _answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
 def migrated(tmp_path_factory):
     """A migrated, empty SQLite file's bytes, to be copied for each test."""
     from app.migrations.upgrade import upgrade
@@ -39,6 +83,46 @@ def migrated(tmp_path_factory):
     file = tmp_path_factory.mktemp("sqlite") / "empty.db"
     upgrade(f"sqlite:///{file}")
     return file.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def capabilities():
+    """What a small model that does not exist says of itself."""
+    from app.contract.capabilities import Capabilities
+
+    return Capabilities(
+        model_id="tiny",
+        width=64,
+        height=64,
+        frames=5,
+        fps=8,
+        steps=4,
+        guidance=5.0,
+        grid=16,
+        max_pixels=1920 * 1088,
+        max_frames=81,
+        flow_shift=3.0,
+        modes=("text", "image"),
+        sizes=((64, 64), (1920, 1080)),
+    )
+
+
+@pytest.fixture(scope="session")
+def spec(capabilities):
+    """A job for that model."""
+    from app.contract.job import JobSpec
+
+    return JobSpec(
+        model=capabilities.model_id,
+        prompt="a red ball",
+        width=64,
+        height=64,
+        frames=9,
+        fps=8,
+        steps=4,
+        guidance=5.0,
+        seed=1,
+    )
 
 
 @pytest.fixture(scope="session")

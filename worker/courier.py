@@ -1,4 +1,4 @@
-"""The courier process: sweeps every few seconds. It never imports torch."""
+"""The courier process: sweeps every few seconds, and delivers webhooks. It never imports torch."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ from app.contract.blobs import Blobs
 from app.contract.queue import Queue
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
-from worker import metrics
+from worker import metrics, webhooks
 from worker.settings import WorkerSettings
 from worker.sweep import sweep
 
@@ -23,9 +23,10 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, stopped: threading.Event) -> None:
-    """Sweeps until `stopped`; a dependency that is down is logged and tried again next time."""
+    """Sweeps and delivers until `stopped`; what is down is logged, and tried again next time."""
     store, queue = Store.open(settings.database_url), Queue(settings.redis_url)
     blobs = Blobs.open(settings)
+    webhooks.start(store, settings, stopped)
     while not stopped.is_set():
         began = time.monotonic()
         try:

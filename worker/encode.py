@@ -1,21 +1,23 @@
-"""Frames to files: MP4 through ffmpeg on a pipe, stills and thumbnails through Pillow."""
+"""Frames to files: parts of a clip, and from these the whole, through ffmpeg."""
 
-import queue
+import struct
 import subprocess
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
-from PIL import Image
 
 Frames = np.ndarray  # uint8 [f, h, w, 3]
 
-THUMBNAIL_SIDE = 640
-STOP_S = 10
+#: Time units of a frame in the files, so that every frame rate has whole ones.
+TICKS = 1000
+#: A segment's raw frames take no more memory than this, and it is no longer than this.
+SEGMENT_BYTES = 128 * 2**20
+SEGMENT_S = 2
+#: Encoding a segment takes longer than this only when ffmpeg hangs.
+TIMEOUT_S = 600
 LOG_LINES = 8
 
 
@@ -23,96 +25,91 @@ class EncodeError(RuntimeError):
     """ffmpeg failed; the message ends with its last lines."""
 
 
-@contextmanager
-def mp4_writer(
-    path: Path, width: int, height: int, fps: int, *, preset: str = "veryfast", crf: int = 17
-) -> "Generator[Mp4Writer]":
-    """Opens `path` for frames of exactly this size; the file is complete when the block ends, and
-    removed when it ends with an exception. H.264 High, yuv420p, BT.709, moov box in front.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """What all segments of a clip have in common. Raises ValueError for an impossible size."""
+
+    width: int
+    height: int
+    fps: int
+    preset: str = "veryfast"
+    crf: int = 17
+
+    def __post_init__(self) -> None:
+        if self.width % 2 or self.height % 2:
+            raise ValueError(f"size: an MP4 needs even sides, not {self.width}x{self.height}")
+
+    @property
+    def segment_frames(self) -> int:
+        """Frames of every segment but the last: it follows from the clip alone, so that a clip made
+        in two goes has the same segments as one made in one.
+        """
+        fitting = SEGMENT_BYTES // (self.width * self.height * 3)
+        return max(1, min(fitting, SEGMENT_S * self.fps))
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A segment as bytes: `header` is the same for all segments of an encoding."""
+
+    header: bytes
+    media: bytes
+
+    @property
+    def frames(self) -> int:
+        """How many frames it holds."""
+        return struct.unpack_from(">I", self.media, self.media.index(b"trun") + 8)[0]
+
+    @property
+    def codec(self) -> bytes:
+        """What a decoder is set up with (the box avcC)."""
+        start = self.header.index(b"avcC") - 4
+        return self.header[start : start + struct.unpack_from(">I", self.header, start)[0]]
+
+    def at(self, first_frame: int, index: int) -> "Fragment":
+        """The same segment as the `index`-th of a clip, beginning at `first_frame`."""
+        media = bytearray(self.media)
+        struct.pack_into(">I", media, media.index(b"mfhd") + 8, index + 1)
+        struct.pack_into(">Q", media, media.index(b"tfdt") + 8, first_frame * TICKS)
+        return Fragment(self.header, bytes(media))
+
+
+def encode(frames: Sequence[Frames], encoding: Encoding, scratch: Path) -> Fragment:
+    """One closed group of pictures as fragmented MP4 (CMAF): H.264 High, yuv420p, BT.709.
+
+    The same frames give the same bytes. Raises EncodeError.
     """
-    writer = Mp4Writer(path, width, height, fps, preset, crf)
-    try:
-        yield writer
-        writer.finish()
-    except BaseException:
-        writer.abort()
-        raise
-
-
-class Mp4Writer:
-    """An ffmpeg that is fed from a thread of its own, so that encoding a chunk overlaps making the
-    next one. One chunk may wait: memory does not grow when ffmpeg is the slower part.
-    """
-
-    def __init__(
-        self, path: Path, width: int, height: int, fps: int, preset: str, crf: int
-    ) -> None:
-        if width % 2 or height % 2:
-            raise ValueError(f"size: an MP4 needs even sides, not {width}x{height}")
-        self._path, self._size = path, (height, width)
-        self._log = path.with_suffix(".log")
-        self._chunks: queue.Queue[Frames | None] = queue.Queue(maxsize=1)
-        self._broken = False
-        with self._log.open("wb") as log:
-            self._ffmpeg = subprocess.Popen(
-                command(path, width, height, fps, preset, crf),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,
-            )
-        assert self._ffmpeg.stdin is not None
-        self._thread = threading.Thread(
-            target=self._feed, args=(self._ffmpeg.stdin,), name="encode", daemon=True
+    path, log = scratch / "segment.mp4", scratch / "segment.log"
+    with log.open("wb") as output:
+        ffmpeg = subprocess.Popen(
+            _command(encoding, path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            start_new_session=True,
         )
-        self._thread.start()
-
-    def write(self, frames: Frames) -> None:
-        """Hands over uint8 frames `[f, h, w, 3]`; waits while the previous ones are not taken."""
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (*self._size, 3):
-            raise EncodeError(f"frames are {frames.dtype} {frames.shape}, not uint8 [f, h, w, 3]")
-        if self._broken:
-            raise EncodeError(self._reason())
-        self._chunks.put(frames)
-
-    def finish(self) -> None:
-        """Waits for the file; raises EncodeError when ffmpeg failed."""
-        self._chunks.put(None)
-        self._thread.join()
-        if self._ffmpeg.wait() != 0 or self._broken:
-            raise EncodeError(self._reason())
-        self._log.unlink()
-
-    def abort(self) -> None:
-        """Ends ffmpeg and removes the partial file."""
-        self._broken = True
-        self._ffmpeg.kill()
-        self._ffmpeg.wait()
-        self._chunks.put(None)
-        self._thread.join()
-        self._path.unlink(missing_ok=True)
-        self._log.unlink(missing_ok=True)
-
-    def _feed(self, pipe: IO[bytes]) -> None:
-        while (frames := self._chunks.get()) is not None:
-            if self._broken:  # go on taking, so that `write` never waits for a dead ffmpeg
-                continue
-            try:
-                pipe.write(np.ascontiguousarray(frames).data)
-            except OSError:  # its exit code and log say why
-                self._broken = True
+    assert ffmpeg.stdin is not None
+    try:
         try:
-            pipe.close()
-        except OSError:
-            self._broken = True
+            with ffmpeg.stdin as pipe:
+                for chunk in frames:
+                    pipe.write(np.ascontiguousarray(chunk).data)
+        except OSError:  # it is gone; its exit code and log say why
+            pass
+        if ffmpeg.wait(TIMEOUT_S):
+            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            raise EncodeError("\n".join([f"ffmpeg ended with code {ffmpeg.returncode}", *lines]))
+        return fragments(path)[0]
+    except subprocess.TimeoutExpired as hangs:
+        raise EncodeError(f"ffmpeg did not end in {TIMEOUT_S} seconds") from hangs
+    finally:
+        ffmpeg.kill()
+        ffmpeg.wait()
+        path.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
 
-    def _reason(self) -> str:
-        code = self._ffmpeg.wait()
-        lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return "\n".join([f"ffmpeg ended with code {code}", *lines])
 
-
-def command(path: Path, width: int, height: int, fps: int, preset: str, crf: int) -> list[str]:
+def _command(encoding: Encoding, path: Path) -> list[str]:
     """The ffmpeg command line.
 
     The colour tags go through the filters: as output options they are dropped for raw input.
@@ -123,24 +120,71 @@ def command(path: Path, width: int, height: int, fps: int, preset: str, crf: int
     )
     return [
         imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-loglevel", "error",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}",
-        "-framerate", str(fps), "-i", "pipe:0", "-an", "-vf", colours,
-        "-c:v", "libx264", "-profile:v", "high", "-preset", preset, "-crf", str(crf),
-        "-movflags", "+faststart", "-f", "mp4", str(path),
+        "-f", "rawvideo", "-pix_fmt", "rgb24",
+        "-video_size", f"{encoding.width}x{encoding.height}",
+        "-framerate", str(encoding.fps), "-i", "pipe:0", "-an", "-vf", colours,
+        "-c:v", "libx264", "-profile:v", "high", "-preset", encoding.preset,
+        "-crf", str(encoding.crf),
+        # Every segment with the same header, and no other key frame than its first.
+        "-x264-params", "stitchable=1:keyint=infinite:scenecut=0:open-gop=0",
+        *_fragmented(encoding.fps), "-f", "mp4", str(path),
     ]  # fmt: skip
 
 
-def write_still(path: Path, frame: np.ndarray) -> None:
-    """Stores one frame `[h, w, 3]` without loss, as PNG or WebP by the path's suffix."""
-    image = Image.fromarray(frame)
-    if path.suffix == ".webp":
-        image.save(path, lossless=True)
-    else:
-        image.save(path)
+def _fragmented(fps: int) -> list[str]:
+    return ["-video_track_timescale", str(fps * TICKS), "-movflags", "+cmaf+skip_trailer"]
 
 
-def write_thumbnail(path: Path, frame: np.ndarray) -> None:
-    """Stores a small WebP of a frame `[h, w, 3]`."""
-    image = Image.fromarray(frame)
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    image.save(path, quality=80)
+def split(clip: Path, fps: int, scratch: Path) -> list[Fragment]:
+    """The groups of pictures of an MP4 as they are, none of them decoded. Raises EncodeError."""
+    path = scratch / "split.mp4"
+    try:
+        ffmpeg("-f", "mov", "-i", str(clip), "-map", "0:v:0", "-c", "copy",
+               "-fflags", "+bitexact", *_fragmented(fps), "-f", "mp4", str(path))  # fmt: skip
+        return fragments(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def join(header: bytes, segments: Sequence[Path], fps: int, path: Path) -> None:
+    """The segments as one ordinary MP4 with its index in front; nothing is encoded again."""
+    whole = path.with_suffix(".joined")
+    with whole.open("wb") as file:
+        file.write(header)
+        for segment in segments:
+            file.write(segment.read_bytes())
+    ffmpeg("-f", "mov", "-i", str(whole), "-c", "copy", "-fflags", "+bitexact",
+           "-video_track_timescale", str(fps * TICKS),
+           "-movflags", "+faststart", "-f", "mp4", str(path))  # fmt: skip
+    whole.unlink()
+
+
+def fragments(path: Path) -> list[Fragment]:
+    """The header and the fragments of a fragmented MP4 (ISO 14496-12, section 8.8)."""
+    data = path.read_bytes()
+    starts: list[int] = []
+    place = 0
+    while place < len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"moof":
+            starts.append(place)
+        place += size
+    if not starts or place != len(data):
+        raise EncodeError("ffmpeg wrote no fragments")
+    header = data[: starts[0]]
+    ends = [*starts[1:], len(data)]
+    return [Fragment(header, data[a:b]) for a, b in zip(starts, ends, strict=True)]
+
+
+def ffmpeg(*arguments: str) -> None:
+    """Runs ffmpeg to its end. Raises EncodeError."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-loglevel", "error", *arguments]
+    try:
+        run = subprocess.run(
+            command, capture_output=True, check=False, timeout=TIMEOUT_S, start_new_session=True
+        )
+    except subprocess.TimeoutExpired as hangs:
+        raise EncodeError(f"ffmpeg did not end in {TIMEOUT_S} seconds") from hangs
+    if run.returncode:
+        lines = run.stderr.decode(errors="replace").splitlines()[-LOG_LINES:]
+        raise EncodeError("\n".join([f"ffmpeg ended with code {run.returncode}", *lines]))

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.contract import logs
 from app.contract.blobs import Blobs
 from app.contract.capabilities import Capabilities
+from app.contract.previews import Previews
 from app.contract.queue import TASK, Queue, celery_app, queue_name
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
@@ -34,7 +35,7 @@ from worker import metrics
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from worker.render import Workplace
+    from worker.workplace import Workplace
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class Child:
         import torch
 
         from model import Pipeline
-        from worker.render import Workplace
+        from worker.workplace import Workplace
 
         began = time.monotonic()
         worker = self._worker
@@ -137,6 +138,7 @@ class Child:
             store=store,
             blobs=Blobs.open(self._settings),
             queue=Queue(self._settings.redis_url),
+            previews=Previews(self._settings.redis_url),
             settings=self._settings,
             worker=worker,
             scratch=_empty(_scratch(worker, self._name)),

@@ -16,24 +16,36 @@ STAGE_SECONDS = Histogram(
 )
 LOAD_SECONDS = Gauge("kinora_model_load_seconds", "Time that loading the checkpoint took.")
 JOBS = Gauge("kinora_jobs", "Jobs by model and status.", ["model", "status"])
+DELIVERIES = Counter("kinora_webhook_attempts", "Attempts at webhooks, by outcome.", ["outcome"])
 REQUEUED = Counter("kinora_jobs_requeued", "Jobs taken from a lost worker.")
 
 
 class StageClock:
-    """Measures how long a job stays in each stage."""
+    """Measures how long a job is in each stage, also when stages take turns."""
 
     def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = {}
         self._stage: Stage | None = None
         self._since = time.monotonic()
 
-    def enter(self, stage: Stage | None) -> None:
-        """Ends the stage before, unless it is the same; None ends the last one."""
-        if stage is self._stage:
-            return
+    def enter(self, stage: Stage) -> None:
+        """Ends the stage before, unless it is the same."""
+        if stage is not self._stage:
+            self._leave()
+            self._stage = stage
+
+    def stop(self) -> None:
+        """Ends the last stage and publishes what was measured."""
+        self._leave()
+        self._stage = None
+        for stage, spent in self.seconds.items():
+            STAGE_SECONDS.labels(stage.value).observe(spent)
+
+    def _leave(self) -> None:
         now = time.monotonic()
         if self._stage is not None:
-            STAGE_SECONDS.labels(self._stage.value).observe(now - self._since)
-        self._stage, self._since = stage, now
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._since = now
 
 
 def serve(port: int) -> None:

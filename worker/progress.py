@@ -13,14 +13,11 @@ from app.contract.job import Job, MoveRefused, Stage
 from app.contract.store import Store
 from worker.metrics import StageClock
 
-#: Share of the work that is done when a stage begins and ends. Within a stage, progress follows
-#: its steps or chunks that are done.
-SHARES = {
-    Stage.TEXT: (0.00, 0.02),
-    Stage.DENOISE: (0.02, 0.80),
-    Stage.DECODE: (0.80, 0.97),
-    Stage.UPLOAD: (0.97, 1.00),
-}
+#: What part of the work each stage is. Within a stage, progress follows its steps or chunks that
+#: are done; the stages of a long clip take turns.
+SHARES = {Stage.TEXT: 0.02, Stage.DENOISE: 0.78, Stage.DECODE: 0.17, Stage.UPLOAD: 0.03}
+
+POLL_S = 0.1
 
 log = structlog.get_logger()
 
@@ -57,12 +54,14 @@ class Lease:
         heartbeat_s: float,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Progress begins at the row's, which is above 0 when another worker did a part."""
         self._job = job
         self._store = store
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
         self._stopping = stopping
-        self._position = (Stage.TEXT, 0.0)
+        self._done: dict[Stage, float] = {}
+        self._position = (Stage.TEXT, job.progress)
         self._interruption: type[Interrupted] | None = None
         self._clock = StageClock()
         self._released = threading.Event()
@@ -78,23 +77,44 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._clock.enter(None)
+        self._clock.stop()
         self._released.set()
         self._thread.join()
 
     def report(self, stage: Stage, step: int, steps: int) -> None:
         """Records that `step` of the stage's `steps` are done; raises when the job must stop."""
         self._clock.enter(stage)
-        start, end = SHARES[stage]
-        self._position = (stage, start + (end - start) * min(1.0, step / max(1, steps)))
+        self._done[stage] = SHARES[stage] * min(1.0, step / max(1, steps))
+        self._position = (stage, max(self._position[1], sum(self._done.values())))
         self.check()
 
+    @property
+    def progress(self) -> float:
+        """Share of the work that is done."""
+        return self._position[1]
+
+    @property
+    def seconds(self) -> dict[Stage, float]:
+        """How long the job was in each stage, once the lease is given up."""
+        return self._clock.seconds
+
     def check(self) -> None:
-        """Raises Cancelled, LeaseLost or Stopping when there is reason to."""
+        """Raises Cancelled or LeaseLost when there is reason to."""
         if self._interruption is not None:
             raise self._interruption
+
+    def check_stopping(self) -> None:
+        """Raises Stopping when the worker is to end; call it where the job can be handed over."""
         if self._stopping():
             raise Stopping
+
+    def wait(self, seconds: float) -> None:
+        """Waits; raises as soon as there is any reason to stop."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.check()
+            self.check_stopping()
+            time.sleep(min(left, POLL_S))
 
     def _beat(self) -> None:
         renewed = time.monotonic()

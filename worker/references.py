@@ -1,47 +1,72 @@
-"""A job's images and videos, from storage to what the model takes."""
+"""The model's request for a job, with the images and clips it names read from storage."""
 
 import io
-import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
-import numpy as np
 import torch
 from PIL import Image
 
 from app.contract.blobs import Blobs
+from app.contract.job import JobSpec
+from model import Request
+from model import Shot as ModelShot
+from worker.clips import read_end, read_start
 
-#: Reading a clip takes longer than this only when ffmpeg hangs.
-TIMEOUT_S = 600
+#: Frames that the model looks at of a clip that it goes on from, and of one that it leads to.
+BEFORE_FRAMES = 33
+AFTER_FRAMES = 8
 
 
-def read_image(key: str | None, blobs: Blobs) -> Image.Image | None:
-    """The image stored under `key`, in RGB."""
+def request_of(spec: JobSpec, blobs: Blobs, folder: Path) -> Request:
+    """Everything the model is asked for. The clips stay in `folder` (see `clip_path`).
+
+    Raises BlobNotFound, or ValueError when a reference cannot be read.
+    """
+    return Request(
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        width=spec.width,
+        height=spec.height,
+        frames=spec.frames,
+        fps=spec.fps,
+        steps=spec.steps,
+        guidance=spec.guidance,
+        guidance_2=spec.guidance_2,
+        seed=spec.seed,
+        flow_shift=spec.flow_shift,
+        image=_image(spec.image, blobs),
+        last_image=_image(spec.last_image, blobs),
+        video=_clip(spec, "video", spec.frames, blobs, folder),
+        strength=spec.strength,
+        before=_clip(spec, "before", BEFORE_FRAMES, blobs, folder),
+        after=_clip(spec, "after", AFTER_FRAMES, blobs, folder),
+        loop=spec.loop,
+        shots=tuple(ModelShot(shot.prompt, shot.frames) for shot in spec.shots),
+    )
+
+
+def clip_path(folder: Path, field: str) -> Path:
+    """Where `request_of` leaves the clip of a field."""
+    return folder / f"reference-{field}.mp4"
+
+
+def _image(key: str | None, blobs: Blobs) -> Image.Image | None:
     if key is None:
         return None
     return Image.open(io.BytesIO(blobs.get(key))).convert("RGB")
 
 
-def read_video(
-    key: str | None, blobs: Blobs, width: int, height: int, frames: int, scratch: Path
+def _clip(
+    spec: JobSpec, field: str, wanted: int, blobs: Blobs, folder: Path
 ) -> torch.Tensor | None:
-    """The first `frames` frames of the MP4 stored under `key`, uint8 `[f, h, w, 3]`, scaled to the
-    size. Raises ValueError when it is no video or too short.
-    """
+    key: str | None = getattr(spec, field)
     if key is None:
         return None
-    path = scratch / "reference.mp4"
+    path = clip_path(folder, field)
     with path.open("wb") as file:
         file.writelines(blobs.stream(key))
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error",
-        "-protocol_whitelist", "file,pipe", "-f", "mov", "-i", str(path), "-map", "0:v:0",
-        "-frames:v", str(frames), "-vf", f"scale={width}:{height}:flags=bicubic",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1",
-    ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S)
-    found = len(run.stdout) // (width * height * 3)
-    if run.returncode or found < frames:
-        raise ValueError(f"video: has {found} readable frames, and {frames} are needed")
-    pixels = np.frombuffer(bytearray(run.stdout), np.uint8)
-    return torch.from_numpy(pixels).reshape(frames, height, width, 3)
+    if field == "before":
+        frames = spec.before_frames
+        return read_end(path, spec.width, spec.height, frames, min(wanted, frames), field)
+    frames = spec.after_frames if field == "after" else spec.frames
+    return read_start(path, spec.width, spec.height, min(wanted, frames), field)

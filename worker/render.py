@@ -1,49 +1,23 @@
 """From a claimed job to a stored file: a plain function, tested without Celery."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import structlog
 from obstore.exceptions import BaseError as StorageError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract import logs
-from app.contract.blobs import Blobs
-from app.contract.job import Job, JobSpec, MoveRefused, Output, Stage, output_key, output_prefix
-from app.contract.queue import Queue
-from app.contract.settings import Settings
-from app.contract.store import Store
+from app.contract.checkpoints import STATE, work_prefix
+from app.contract.job import Job, JobNotFound, MoveRefused, Output, Stage, Status, output_prefix
 from app.contract.upkeep import CANCELLED
-from model import Pipeline, Request
-from worker.encode import mp4_writer, write_still, write_thumbnail
 from worker.failures import failure_of
+from worker.making import make
 from worker.metrics import ENDED
+from worker.patience import patiently
 from worker.progress import Cancelled, Lease, LeaseLost, Stopping
-from worker.references import read_image, read_video
-from worker.settings import WorkerSettings
-
-CONTENT_TYPES = {"mp4": "video/mp4", "png": "image/png", "webp": "image/webp"}
+from worker.workplace import Workplace
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """What a worker has at hand for every job."""
-
-    pipeline: Pipeline
-    store: Store
-    blobs: Blobs
-    queue: Queue
-    settings: Settings
-    worker: WorkerSettings
-    #: a folder for this worker alone
-    scratch: Path
-    #: whether the worker is to hand its job back
-    stopping: Callable[[], bool] = lambda: False
 
 
 def render(job: Job, place: Workplace) -> None:
@@ -54,15 +28,16 @@ def render(job: Job, place: Workplace) -> None:
         try:
             folder.mkdir(parents=True)
             with _lease(job, place) as lease:
-                output = _make(job, place, lease, folder)
-                lease.check()
-                _complete(job, place, output)
-            _remove_other_attempts(job, place.blobs)
+                output = make(job, place, lease, folder)
+                patiently(lambda: _complete(job, place, output), lease, place.worker.patience_s)
             log.info("job.completed", bytes=output.size_bytes)
             ENDED.labels("completed").inc()
+            _tidy(job, place)
+            _record_timings(job, place, lease.seconds)
         except Exception as error:  # noqa: BLE001 - where every failure of a job is recorded
             _record(job, place, error)
         finally:
+            place.previews.drop(job.id)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -76,93 +51,51 @@ def _lease(job: Job, place: Workplace) -> Lease:
     )
 
 
-def _make(job: Job, place: Workplace, lease: Lease, folder: Path) -> Output:
-    """Generates, encodes and stores the file and its thumbnail."""
-    spec = job.spec
-    path, thumbnail = folder / f"video.{spec.output}", folder / "thumbnail.webp"
-    chunks = _generate(spec, place, lease, folder)
-    first = next(chunks)
-    write_thumbnail(thumbnail, first[0])
-    if spec.output == "mp4":
-        worker = place.worker
-        with mp4_writer(
-            path,
-            spec.width,
-            spec.height,
-            spec.fps,
-            preset=worker.encode_preset,
-            crf=worker.encode_crf,
-        ) as writer:
-            writer.write(first)
-            for frames in chunks:
-                writer.write(frames)
-    else:
-        write_still(path, first[0])
-    return _upload(job, place, lease, path, thumbnail)
-
-
-def _upload(job: Job, place: Workplace, lease: Lease, path: Path, thumbnail: Path) -> Output:
-    lease.report(Stage.UPLOAD, 0, 2)
-    key = output_key(job.id, job.attempt, path.name)
-    thumbnail_key = output_key(job.id, job.attempt, thumbnail.name)
-    place.blobs.put(thumbnail_key, thumbnail, "image/webp")
-    lease.report(Stage.UPLOAD, 1, 2)
-    stored = place.blobs.put(key, path, CONTENT_TYPES[job.spec.output])
-    return Output(key=key, size_bytes=stored.size_bytes, thumbnail_key=thumbnail_key)
-
-
-def _generate(spec: JobSpec, place: Workplace, lease: Lease, folder: Path) -> Iterator[np.ndarray]:
-    """The clip's spec.frames frames, uint8 `[f, h, w, 3]`, in chunks; reports each step."""
-    made = 0
-    request = request_of(spec, place.blobs, folder)
-    stages = {"text": Stage.TEXT, "denoise": Stage.DENOISE, "decode": Stage.DECODE}
-    for frames in place.pipeline.generate(
-        request, on_step=lambda p: lease.report(stages[p.stage], p.step, p.steps)
-    ):
-        lease.check()
-        made += frames.shape[0]
-        yield frames.cpu().numpy()
-    if made != spec.frames:
-        raise RuntimeError(f"the pipeline made {made} frames instead of {spec.frames}")
-
-
-def request_of(spec: JobSpec, blobs: Blobs, scratch: Path) -> Request:
-    """The model's request, with the references read from storage."""
-    return Request(
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        width=spec.width,
-        height=spec.height,
-        frames=spec.frames,
-        fps=spec.fps,
-        steps=spec.steps,
-        guidance=spec.guidance,
-        guidance_2=spec.guidance_2,
-        seed=spec.seed,
-        flow_shift=spec.flow_shift,
-        image=read_image(spec.image, blobs),
-        last_image=read_image(spec.last_image, blobs),
-        video=read_video(spec.video, blobs, spec.width, spec.height, spec.frames, scratch),
-        strength=spec.strength,
-    )
-
-
 def _complete(job: Job, place: Workplace, output: Output) -> None:
     hours = place.settings.expire_hours
     try:
         place.store.complete(job.id, job.attempt, output, expire_s=hours * 3600 or None)
     except MoveRefused as refused:
-        raise (Cancelled if "cancelling" in refused.found else LeaseLost) from refused
+        if not _is_completed(job, place):  # else the answer to the first try was lost, no more
+            raise (Cancelled if "cancelling" in refused.found else LeaseLost) from refused
 
 
-def _remove_other_attempts(job: Job, blobs: Blobs) -> None:
-    """What workers left that were killed between storing their output and recording it."""
+def _is_completed(job: Job, place: Workplace) -> bool:
+    """Whether the job's output is this attempt's."""
+    try:
+        now = place.store.get(job.id)
+    except JobNotFound:
+        return False
+    return now.status is Status.COMPLETED and now.attempt == job.attempt
+
+
+def _tidy(job: Job, place: Workplace) -> None:
+    """Removes what workers left that were killed between storing their output and recording it,
+    and the states, as nobody will go on from here. The segments stay for those who are watching.
+    """
+    blobs = place.blobs
     try:
         for blob in blobs.list(output_prefix(job.id)):
             if not blob.key.startswith(f"{output_prefix(job.id)}{job.attempt}/"):
                 blobs.delete(blob.key)
-    except (StorageError, OSError) as unreachable:  # they go with the job
+        for blob in blobs.list(work_prefix(job.id)):
+            if blob.key.endswith(STATE):
+                blobs.delete(blob.key)
+    except (StorageError, OSError) as unreachable:  # the courier will do it
         log.warning("blobs.left", error=str(unreachable))
+
+
+def _record_timings(job: Job, place: Workplace, seconds: dict[Stage, float]) -> None:
+    """What the job took, for estimates; what was done in several goes tells nothing."""
+    if job.attempt > 1:
+        return
+    measured = {stage.value: spent for stage, spent in seconds.items()}
+    if (denoise := measured.pop(Stage.DENOISE, None)) is not None:
+        measured["step"] = denoise / job.spec.steps
+    try:
+        place.store.timings.record(job.spec, measured)
+    except SQLAlchemyError as error:
+        log.warning("timings.unrecorded", error=str(error))
 
 
 def _record(job: Job, place: Workplace, error: Exception) -> None:
@@ -174,8 +107,11 @@ def _record(job: Job, place: Workplace, error: Exception) -> None:
         outcome = "lost"
     ENDED.labels(outcome).inc()
     try:
-        place.blobs.delete_prefix(f"{output_prefix(job.id)}{job.attempt}/")
-    except (StorageError, OSError) as unreachable:  # they go with the job
+        if not _is_completed(job, place):
+            place.blobs.delete_prefix(f"{output_prefix(job.id)}{job.attempt}/")
+        if place.store.checkpoints.get(job.id) is None:
+            place.blobs.delete_prefix(work_prefix(job.id))
+    except (StorageError, OSError, SQLAlchemyError) as unreachable:  # they go with the job
         log.warning("blobs.left", error=str(unreachable))
 
 

@@ -33,6 +33,12 @@ class WorkerSettings:
     scratch: Path | None = setting(  # noqa: RUF009
         None, "Folder for a worker's temporary files. Default: the system's."
     )
+    checkpoint_s: float = setting(
+        30.0, "Seconds of work that a worker which dies may lose: the time between checkpoints."
+    )
+    patience_s: float = setting(
+        300.0, "Seconds that a worker waits with a job for an object storage that does not answer."
+    )
     encode_preset: str = setting("veryfast", "x264 preset: slower ones make smaller files.")
     encode_crf: int = setting(17, "x264 quality: lower is better and larger.")
     metrics_port: int = setting(

@@ -6,10 +6,10 @@ RFC 9110, sections 13 (conditions) and 14 (ranges).
 import re
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from app.contract.blobs import BlobNotFound, Blobs
 from app.errors import NotFound, UnsatisfiableRange
@@ -25,6 +25,8 @@ class StoredFile:
     media_type: str
     name: str
     modified: float
+    #: whether a browser is to save it and not to show it
+    attached: bool = False
 
     @property
     def etag(self) -> str:
@@ -32,8 +34,11 @@ class StoredFile:
         return f'"{self.key.removeprefix("videos/")}"'
 
 
-def answer(request: Request, blobs: Blobs, file: StoredFile) -> Response:
-    """200 with the file, 206 with the range asked for, 304, or 416. HEAD has the same headers."""
+def answer(request: Request, blobs: Blobs, file: StoredFile, redirect_s: float = 0.0) -> Response:
+    """200 with the file, 206 with the range asked for, 304, or 416. HEAD has the same headers.
+
+    With `redirect_s`, a 307 to where the storage itself serves the file for so long, if it does.
+    """
     try:
         size = blobs.info(file.key).size_bytes
     except BlobNotFound:
@@ -44,11 +49,16 @@ def answer(request: Request, blobs: Blobs, file: StoredFile) -> Response:
         "cache-control": "private, no-cache",
         "accept-ranges": "bytes",
         "content-type": file.media_type,
-        "content-disposition": _disposition(file.name),
+        "content-disposition": _disposition(file.name, attached=file.attached),
         "x-content-type-options": "nosniff",
     }
     if _is_known(request, file):
         return Response(status_code=304, headers=headers)
+    if redirect_s and request.method == "GET":
+        url = blobs.signed_url(file.key, redirect_s)
+        if url is not None and urlsplit(url).netloc != request.url.netloc:
+            # (a client drops its key at another origin only, and S3 refuses two ways to be known)
+            return RedirectResponse(url, 307, {"cache-control": "no-store"})
     start, end, status = 0, size, 200
     if (wanted := _range(request, file, size)) is not None:
         start, end, status = *wanted, 206
@@ -106,6 +116,7 @@ def _not_after(modified: float, date: str) -> bool:
         return False
 
 
-def _disposition(name: str) -> str:
+def _disposition(name: str, *, attached: bool) -> str:
     plain = re.sub(r"[^\w. -]", "", name.encode("ascii", "ignore").decode(), flags=re.ASCII).strip()
-    return f"inline; filename=\"{plain or 'video.mp4'}\"; filename*=UTF-8''{quote(name, safe='')}"
+    kind = "attachment" if attached else "inline"
+    return f"{kind}; filename=\"{plain or 'video.mp4'}\"; filename*=UTF-8''{quote(name, safe='')}"

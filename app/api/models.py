@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Depends
 
-from app.api.schemas import Model, ModelList
-from app.api.videos import COMMON, MISSING
+from app.api.document import COMMON, MISSING
+from app.api.objects import Model, ModelList
 from app.auth import owner_of
 from app.contract import capabilities, models
 from app.contract.capabilities import Unsupported
@@ -47,5 +47,9 @@ def model_object(model: models.Model) -> Model:
         max_pixels=can.max_pixels,
         fps=can.fps,
         num_inference_steps=can.steps,
+        max_steps=can.max_steps,
         guidance_scale=can.guidance,
+        guidance_scale_2=can.guidance_2,
+        flow_shift=can.flow_shift,
+        styles=[name for name, _ in can.styles],
     )

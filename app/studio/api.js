@@ -2,8 +2,9 @@
 
 const KEY = "kinora.key";
 
+/** What the server refused, and the parameter that it named. `status` is 0 when it is away. */
 export class Fault extends Error {
-  constructor(message, status, param) {
+  constructor(message, status, param = null) {
     super(message);
     this.status = status;
     this.param = param;
@@ -13,18 +14,22 @@ export class Fault extends Error {
 export const key = () => localStorage.getItem(KEY) ?? "";
 export const setKey = (value) => localStorage.setItem(KEY, value.trim());
 
-async function call(path, options = {}) {
-  const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
+/** A request with the key; raises Fault, and tells the page when a key is wanted. */
+export async function call(path, options = {}) {
+  const headers = { ...options.headers };
+  if (key()) headers.Authorization = `Bearer ${key()}`;
   let answer;
   try {
     answer = await fetch(path, { ...options, headers });
-  } catch {
-    throw new Fault("The server does not answer.", 0, null);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Fault("The server does not answer.", 0);
   }
   if (answer.ok) return answer;
-  const body = await answer.json().catch(() => null);
-  const error = body?.error;
-  throw new Fault(error?.message ?? `The server answered with ${answer.status}.`, answer.status, error?.param ?? null);
+  if (answer.status === 401) window.dispatchEvent(new Event("kinora:key"));
+  const error = (await answer.json().catch(() => null))?.error;
+  const said = error?.message ?? `The server answered with ${answer.status}.`;
+  throw new Fault(said, answer.status, error?.param ?? null);
 }
 
 const json = async (path, options) => (await call(path, options)).json();
@@ -34,23 +39,28 @@ export const models = async () => (await json("/v1/models")).data;
 export const retrieve = (id) => json(place(id));
 export const cancel = (id) => json(`${place(id)}/cancel`, { method: "POST" });
 export const remove = (id) => json(place(id), { method: "DELETE" });
+export const contentPath = (id, variant) =>
+  `${place(id)}/content${variant ? `?variant=${variant}` : ""}`;
+export const events = (id, last, signal) =>
+  call(`${place(id)}/events`, {
+    signal,
+    headers: { Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) },
+  });
 
-export function list(after) {
-  const query = new URLSearchParams({ limit: "24", ...(after ? { after } : {}) });
-  return json(`/v1/videos?${query}`);
+/** A page of videos. Asked for: limit, after, order, search (words of the prompt), status. */
+export function list(asked) {
+  const given = Object.entries(asked).filter(([, value]) => value);
+  return json(`/v1/videos?${new URLSearchParams(given)}`);
 }
 
-export function create(fields, picture) {
+/** POSTs fields as a form. Absent ones are left out, objects travel as JSON, files as files. */
+export function post(path, fields) {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) {
-    if (value !== "" && value !== null) form.append(name, value);
+    if (value === "" || value === null || value === undefined) continue;
+    if (value instanceof File) form.append(name, value, value.name);
+    else if (typeof value === "object") form.append(name, JSON.stringify(value));
+    else form.append(name, value);
   }
-  if (picture) form.append("input_reference", picture, "picture.png");
-  return json("/v1/videos", { method: "POST", body: form });
-}
-
-// A media element cannot send a key, so with one the file is fetched here.
-export async function contentUrl(id) {
-  if (!key()) return `${place(id)}/content`;
-  return URL.createObjectURL(await (await call(`${place(id)}/content`)).blob());
+  return json(path, { method: "POST", body: form });
 }

@@ -7,26 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.contract.capabilities import Capabilities
 from app.contract.job import Output, output_key
 from app.contract.settings import Settings
 from app.main import create_app
-
-MODEL = Capabilities(
-    model_id="tiny",
-    width=64,
-    height=64,
-    frames=5,
-    fps=8,
-    steps=4,
-    guidance=5.0,
-    grid=16,
-    max_pixels=1920 * 1088,
-    max_frames=81,
-    flow_shift=3.0,
-    modes=("text", "image"),
-    sizes=((64, 64), (1920, 1080)),
-)
 
 
 @pytest.fixture(scope="session")
@@ -45,23 +28,18 @@ def settings(tmp_path, settings_in):
 
 
 @pytest.fixture(scope="module")
-def lasting_client(tmp_path_factory, settings_in):
+def lasting_client(tmp_path_factory, settings_in, capabilities):
     """As `client`, shared by the tests of a module that leave nothing behind."""
     with started(settings_in(tmp_path_factory.mktemp("data"))) as client:
-        client.parts.store.models.register("worker-1", MODEL)
+        client.parts.store.models.register("worker-1", capabilities)
         yield client
 
 
-@pytest.fixture(scope="session")
-def model():
-    return MODEL
-
-
 @pytest.fixture
-def client(settings):
+def client(settings, capabilities):
     """A client on this machine, with one model registered by a living worker."""
     with started(settings) as client:
-        client.parts.store.models.register("worker-1", MODEL)
+        client.parts.store.models.register("worker-1", capabilities)
         yield client
 
 

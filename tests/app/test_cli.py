@@ -51,7 +51,7 @@ def until(condition, seconds=60):
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory, settings_in, model):
+def api(tmp_path_factory, settings_in, capabilities):
     """The API's own process on a free port, with a model on offer; gives (address, parts)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -61,7 +61,7 @@ def api(tmp_path_factory, settings_in, model):
         [sys.executable, "-m", "app.main"], cwd=ROOT, env=os.environ | settings.to_env()
     )
     parts = Parts.open(settings)
-    parts.store.models.register("worker-1", model)
+    parts.store.models.register("worker-1", capabilities)
     address = f"http://127.0.0.1:{port}"
     try:
         with Client.of(address) as client:
@@ -193,9 +193,11 @@ def test_generate_fits_any_picture_to_the_video(
     parts.store.delete(job.id)
 
 
-def test_generate_sends_a_video(api, model, tmp_path):
+def test_generate_sends_a_video(api, capabilities, tmp_path):
     address, parts = api
-    parts.store.models.register("worker-2", replace(model, model_id="editor", modes=("edit",)))
+    parts.store.models.register(
+        "worker-2", replace(capabilities, model_id="editor", modes=("edit",))
+    )
     clip = tmp_path / "clip.mp4"
     source = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=8", "-frames:v", "6"]
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, clip], check=True)

@@ -45,11 +45,11 @@ def sound(path):
 
 
 @pytest.fixture
-def editor(client, model):
+def editor(client, capabilities):
     """A client of a service whose model can edit; the model's own limits stay."""
     from dataclasses import replace
 
-    able = replace(model, model_id="editor", modes=("text", "image", "edit"))
+    able = replace(capabilities, model_id="editor", modes=("text", "image", "edit"))
     client.parts.store.models.register("worker-2", able)
     return client
 

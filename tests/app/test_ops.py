@@ -26,9 +26,9 @@ def test_health_and_readiness_are_told_apart(client, settings, serve, tmp_path):
     assert report["worker"] == "NoWorker: no worker is alive"
 
 
-def test_a_video_can_be_asked_for_while_redis_is_down(settings, serve, model, tmp_path):
+def test_a_video_can_be_asked_for_while_redis_is_down(settings, serve, capabilities, tmp_path):
     with serve(replace(settings, redis_url=f"unix://{tmp_path}/none.sock")) as client:
-        client.parts.store.models.register("worker-1", model)
+        client.parts.store.models.register("worker-1", capabilities)
         answer = client.post("/v1/videos", json={"prompt": "x"})
         assert (answer.status_code, answer.json()["status"]) == (200, "queued")
 

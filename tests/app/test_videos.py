@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.api.videos import eta_seconds
+from app.api.shown import eta_seconds
 
 
 def create(client, **fields):
@@ -37,14 +37,28 @@ def test_a_created_video_is_a_queued_job_with_every_value_resolved(client):
         "remixed_from_video_id": None,
         "error": None,
         "stage": "queued",
+        "operation": "create",
         "started_at": None,
+        "revised_prompt": None,
         "frames": 5,
         "fps": 8,
         "negative_prompt": "",
         "num_inference_steps": 4,
         "guidance_scale": 5.0,
+        "guidance_scale_2": None,
         "flow_shift": 3.0,
+        "strength": None,
+        "style": None,
+        "loop": False,
+        "direction": None,
+        "storyboard": None,
+        "priority": 0,
+        "metadata": {},
+        "webhook_url": None,
+        "siblings": [],
+        "source_video_ids": [],
         "attempt": 0,
+        "spritesheet": None,
         "queue_position": 0,
         "eta_seconds": None,
     }

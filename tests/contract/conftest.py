@@ -14,8 +14,6 @@ import sqlalchemy as sa
 from obstore.exceptions import BaseError
 
 from app.contract.blobs import Blobs
-from app.contract.capabilities import Capabilities
-from app.contract.job import JobSpec
 from app.contract.settings import Settings
 from app.contract.store import Store
 from app.contract.tables import metadata
@@ -141,36 +139,3 @@ def store(request, tmp_path, migrated):
         for table in reversed(metadata.sorted_tables):
             connection.execute(sa.delete(table))
     store.close()
-
-
-@pytest.fixture
-def spec():
-    return JobSpec(
-        model="tiny",
-        prompt="a red ball",
-        width=64,
-        height=64,
-        frames=9,
-        fps=8,
-        steps=4,
-        guidance=5.0,
-        seed=1,
-    )
-
-
-@pytest.fixture
-def capabilities():
-    return Capabilities(
-        model_id="tiny",
-        width=64,
-        height=64,
-        frames=9,
-        fps=8,
-        steps=4,
-        guidance=5.0,
-        grid=16,
-        max_pixels=1920 * 1088,
-        max_frames=81,
-        modes=("text", "image"),
-        sizes=((64, 64), (1920, 1080)),
-    )

@@ -1,6 +1,7 @@
 """A small random checkpoint written by our own modules, read by the real loading code."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -115,4 +116,15 @@ def checkpoint(tmp_path_factory) -> Path:
                        "overlap": 1},
         },
     )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def windowed(checkpoint, tmp_path_factory) -> Path:
+    """The same with windows of 13 frames, 4 latent ones, that share one or more."""
+    folder = shutil.copytree(checkpoint, tmp_path_factory.mktemp("windowed") / "small")
+    own = json.loads((folder / "kinora.json").read_text())
+    own |= {"window_frames": 13, "window_overlap": 1, "max_frames": 401}
+    own["refine"] |= {"steps": 1, "tile": [4, 5]}
+    (folder / "kinora.json").write_text(json.dumps(own))
     return folder

@@ -190,7 +190,6 @@ def test_capabilities_say_what_the_folder_says(pipeline):
         able.steps,
         able.guidance,
     ) == (96, 64, 5, 16, 3, 3.0)
-    assert able.image_conditioning
     assert {"text", "image", "first_last", "edit"} == set(able.modes)
 
 

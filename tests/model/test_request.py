@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.request import Capabilities, Request, resolve
+from model.request import Capabilities, Request
+from model.resolve import resolve
 
 ABLE = Capabilities(
     model_id="tiny",

@@ -1,82 +1,99 @@
-"""Clips longer than a checkpoint's window: one window after another, given what they share."""
+"""Which latent frames are denoised together, whatever is asked for."""
 
 import itertools
-import json
-import shutil
 
 import pytest
-import torch
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
 
-from model import Pipeline, Request
-from model.conditioning import Conditioning
-from model.pipeline import Progress
-from model.sampling import windows
+from model.windows import Window, plan, shot_latents
 
-
-@pytest.fixture(scope="module")
-def windowed(checkpoint, tmp_path_factory):
-    """The small checkpoint with windows of 9 frames, 3 latent ones, that share one or more."""
-    folder = shutil.copytree(checkpoint, tmp_path_factory.mktemp("windowed") / "small")
-    own = json.loads((folder / "kinora.json").read_text())
-    own |= {"window_frames": 9, "window_overlap": 1, "max_frames": 81}
-    (folder / "kinora.json").write_text(json.dumps(own))
-    return Pipeline.load(folder)
+lengths = st.integers(5, 31)
 
 
-def frames(pipeline, request, **more) -> torch.Tensor:
-    return torch.cat(list(pipeline.generate(request, **more)))
+@st.composite
+def clips(draw):
+    """Arguments of `plan` that make sense."""
+    length = draw(lengths)
+    after = draw(st.integers(0, 2))
+    shots = draw(st.lists(st.integers(1, 40), min_size=1, max_size=4))
+    loop = after > 0 and sum(shots) > 2 and draw(st.booleans())
+    before = 0 if loop else draw(st.integers(0, 5))
+    overlap = draw(st.integers(1, min(4, length - after - 1)))
+    return shots, {
+        "length": length,
+        "overlap": overlap,
+        "before": before,
+        "after": after,
+        "loop": loop,
+    }
 
 
-@pytest.mark.parametrize("latents", range(1, 22))
-def test_windows_cover_the_clip_and_share_enough(windowed, latents):
-    spans = windows(windowed.config, latents)
-    assert 0 == spans[0].start
-    assert latents == spans[-1].stop
-    assert all(s.stop - s.start <= 3 for s in spans)
-    for before, after in itertools.pairwise(spans):
-        assert before.start < after.start <= before.stop - 1
+@given(clips())
+def test_every_new_frame_is_made_once_in_order_with_the_prompt_of_its_shot(clip):
+    shots, how = clip
+    windows = plan(shots, **how)
+    made = [
+        (frame, window.prompt) for window in windows for frame in range(window.fresh, window.end)
+    ]
+    wanted = [shot for shot, count in enumerate(shots) for _ in range(count)]
+    assert list(enumerate(wanted, how["before"])) == made
+    assert windows[-1].stop == how["before"] + sum(shots) + how["after"]
 
 
-def test_a_long_clip_begins_with_its_first_window_alone(windowed):
-    noise = torch.randn(1, 6, 7, 4, 6, generator=torch.Generator().manual_seed(1))
-    long = frames(windowed, Request("red ball", frames=25), noise=noise)
-    short = frames(windowed, Request("red ball", frames=9), noise=noise[:, :, :3])
-    assert (25, 64, 96, 3) == tuple(long.shape)
-    assert (long[:9].int() - short.int()).abs().max() <= 1
+@given(clips())
+def test_windows_fit_and_look_back_as_far_as_they_must(clip):
+    shots, how = clip
+    for window in plan(shots, **how):
+        assert window.stop - window.start <= how["length"]
+        assert window.fresh - window.start >= min(how["overlap"], window.fresh)
+        assert window.end > window.fresh
 
 
-def test_a_window_goes_on_from_the_one_before(windowed):
-    noise = torch.randn(1, 6, 5, 4, 6, generator=torch.Generator().manual_seed(2))
-    other = noise.clone()
-    other[:, :, 0] += 1
-    first = frames(windowed, Request("red ball", frames=17), noise=noise)
-    second = frames(windowed, Request("red ball", frames=17), noise=other)
-    assert not torch.equal(first[9:], second[9:])
+@given(clips())
+def test_no_window_makes_far_less_than_another_of_its_shot(clip):
+    shots, how = clip
+    how |= {"after": 0, "loop": False}
+    for _, group in itertools.groupby(plan(shots, **how), lambda window: window.prompt):
+        counts = [w.end - w.fresh for w in group if w.fresh]
+        assert max(counts, default=0) - min(counts, default=0) <= 1
 
 
-def test_a_first_and_a_last_picture_stay_at_the_ends_of_a_long_clip(windowed):
-    blank = Image.new("RGB", (96, 64), (200, 30, 30))
-    request = Request("red ball", frames=25, image=blank, last_image=blank)
-    plain = Request("red ball", frames=25, image=blank)
-    with_last, without = frames(windowed, request), frames(windowed, plain)
-    assert torch.equal(with_last[:1], without[:1])
-    assert not torch.equal(with_last[-4:], without[-4:])
+@pytest.mark.parametrize("count", range(3, 60))
+def test_the_last_window_of_a_loop_comes_after_what_it_leads_to(count):
+    windows = plan([count], length=7, overlap=2, after=2 if count > 3 else 1, loop=True)
+    assert len(windows) > 1
+    assert windows[0].end >= min(3, count - 1)
+    assert windows[-1].end > windows[-1].fresh
 
 
-def test_progress_counts_the_steps_of_all_windows(windowed):
-    heard: list[Progress] = []
-    frames(windowed, Request("red ball", frames=25, steps=2), on_step=heard.append)
-    steps = [p.step for p in heard if p.stage == "denoise"]
-    assert list(range(1, 2 * 3 + 1)) == steps
+@given(st.integers(1, 300), lengths, st.integers(0, 1))
+def test_windows_that_begin_anew_share_one_frame(count, length, before):
+    windows = plan([count], length=length, overlap=1, before=before, anew=True)
+    assert [window.anew for window in windows] == [before > 0, *[True] * (len(windows) - 1)]
+    assert all(window.length <= length for window in windows)
+    for one, two in itertools.pairwise(windows):
+        assert two.first == two.start == one.end - 1
 
 
-def test_what_is_done_is_given_to_the_next_window_beside_the_pictures():
-    known = torch.zeros(1, 2, 6, 1, 1)
-    known[:, :, 5] = 7
-    clean = torch.tensor([False] * 5 + [True])
-    past = torch.full((1, 2, 1, 1, 1), 3.0)
-    given = Conditioning(clean, known).window(slice(3, 6), past)
-    assert [True, False, True] == given.clean.tolist()
-    assert given.known is not None
-    assert [3, 0, 7] == given.known[0, 0, :, 0, 0].tolist()
+def test_a_clip_of_the_trained_length_is_one_window():
+    assert [Window(0, 0, 7, 7)] == plan([7], length=7, overlap=2)
+    assert [Window(0, 0, 5, 7)] == plan([5], length=7, overlap=2, after=2)
+
+
+@pytest.mark.parametrize("overlap", [0, 5, 9])
+def test_an_overlap_that_leaves_no_room_is_refused(overlap):
+    with pytest.raises(ValueError, match=r"^overlap: must be from 1 to 4"):
+        plan([9], length=7, overlap=overlap, after=2)
+
+
+@given(st.lists(st.integers(4, 60), min_size=1, max_size=6), st.booleans())
+def test_shots_end_within_half_a_latent_frame_of_where_they_should(frames, goes_on):
+    frames[-1] += -sum(frames) % 4 + (not goes_on)
+    latents = shot_latents(frames, 4, goes_on=goes_on)
+    assert all(latents)
+    for shown, made in zip(
+        itertools.accumulate(frames), itertools.accumulate(latents), strict=True
+    ):
+        assert abs(shown - (4 * made - 3 * (not goes_on))) <= 2
+    assert sum(frames) == 4 * sum(latents) - 3 * (not goes_on)

@@ -1,16 +1,18 @@
 """Everything a worker has at hand, all of it real."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from app.contract.blobs import Blobs
-from app.contract.job import JobSpec
+from app.contract.previews import Previews
 from app.contract.queue import Queue
 from app.contract.settings import Settings
 from app.contract.store import Store
 from model import Pipeline
-from worker.render import Workplace
 from worker.settings import WorkerSettings
+from worker.workplace import Workplace
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,7 @@ def place(tmp_path, migrated, redis_url, pipeline):
         store=Store.open(settings.database_url),
         blobs=Blobs.open(settings),
         queue=Queue(redis_url),
+        previews=Previews(redis_url),
         settings=settings,
         worker=WorkerSettings(encode_preset="ultrafast"),
         scratch=tmp_path / "scratch",
@@ -38,16 +41,6 @@ def place(tmp_path, migrated, redis_url, pipeline):
     place.store.close()
 
 
-@pytest.fixture
-def spec():
-    return JobSpec(
-        model="random-ti2v",
-        prompt="a red ball",
-        width=64,
-        height=96,
-        frames=9,
-        fps=8,
-        steps=3,
-        guidance=5.0,
-        seed=1,
-    )
+@pytest.fixture(scope="session")
+def spec(spec):
+    return replace(spec, model="random-ti2v", height=96, steps=3)

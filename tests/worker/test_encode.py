@@ -4,38 +4,52 @@ import subprocess
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from PIL import Image
 
-from worker.encode import EncodeError, mp4_writer, write_still, write_thumbnail
+from worker.encode import EncodeError, Encoding, encode, fragments, join, split
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200)}
+SMALL = Encoding(width=64, height=48, fps=8)
 
 
 def flat(colour, frames=4, height=48, width=64):
     return np.broadcast_to(np.uint8(colour), (frames, height, width, 3)).copy()
 
 
-def encode(path, chunks, width=64, height=48, fps=8):
-    with mp4_writer(path, width, height, fps) as writer:
-        for chunk in chunks:
-            writer.write(chunk)
+def clip(folder, *segments, encoding=SMALL):
+    """An MP4 of segments that are lists of chunks."""
+    paths, first = [], 0
+    for index, chunks in enumerate(segments):
+        fragment = encode(chunks, encoding, folder).at(first, index)
+        paths.append(folder / f"{index}.m4s")
+        paths[-1].write_bytes(fragment.media)
+        first += fragment.frames
+    join(fragment.header, paths, encoding.fps, folder / "clip.mp4")
+    return folder / "clip.mp4"
 
 
-def probe(path):
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", path]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+def ffmpeg(*arguments):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *arguments]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
+def said_of(path):
+    return ffmpeg("-i", path).stderr.decode()
 
 
 def decode(path, width=64, height=48):
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path]
-    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    data = subprocess.run(command, capture_output=True, check=True).stdout
+    data = ffmpeg("-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-").stdout
     return np.frombuffer(data, np.uint8).reshape(-1, height, width, 3)
 
 
+def times(path):
+    """When each packet is to be decoded and shown, in thousandths of a frame."""
+    lines = ffmpeg("-v", "error", "-i", path, "-c", "copy", "-f", "framecrc", "-").stdout.decode()
+    rows = [line.split(",") for line in lines.splitlines() if line.startswith("0,")]
+    return [int(row[1]) for row in rows], sorted(int(row[2]) for row in rows)
+
+
 def test_frames_come_back_in_order_with_their_colours(tmp_path):
-    path = tmp_path / "clip.mp4"
-    encode(path, [flat(colour) for colour in COLOURS.values()])
+    path = clip(tmp_path, *([flat(colour, 2), flat(colour, 2)] for colour in COLOURS.values()))
     frames = decode(path)
     assert len(frames) == 12
     for number, colour in enumerate(COLOURS.values()):
@@ -43,89 +57,64 @@ def test_frames_come_back_in_order_with_their_colours(tmp_path):
 
 
 def test_the_file_is_h264_high_in_bt709_with_its_index_in_front(tmp_path):
-    path = tmp_path / "clip.mp4"
-    encode(path, [flat(COLOURS["red"])])
-    said = probe(path)
+    path = clip(tmp_path, [flat(COLOURS["red"])])
+    said = said_of(path)
     assert re.search(r"Video: h264 \(High\).*yuv420p\(tv, bt709", said)
     assert "64x48" in said and "8 fps" in said
     boxes = path.read_bytes()
     assert boxes.index(b"moov") < boxes.index(b"mdat")
-    assert [path] == list(tmp_path.iterdir())
+    assert {tmp_path / "0.m4s", path} == set(tmp_path.iterdir())
 
 
 def test_full_hd_is_exactly_1080_lines(tmp_path):
-    path = tmp_path / "clip.mp4"
-    encode(path, [flat(COLOURS["blue"], 2, 1080, 1920)], 1920, 1080, 24)
-    assert "1920x1080" in probe(path)
+    full_hd = Encoding(width=1920, height=1080, fps=24)
+    path = clip(tmp_path, [flat(COLOURS["blue"], 2, 1080, 1920)], encoding=full_hd)
+    assert "1920x1080" in said_of(path)
+    assert full_hd.segment_frames * 1920 * 1080 * 3 <= 128 * 2**20
 
 
-def test_one_frame_is_a_clip(tmp_path):
-    path = tmp_path / "clip.mp4"
-    encode(path, [flat(COLOURS["green"], 1)])
-    assert len(decode(path)) == 1
+@pytest.mark.parametrize("fps", [7, 24, 30])
+def test_joined_segments_play_at_an_even_pace(tmp_path, fps):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 48, 64, 3), np.uint8)
+    path = clip(tmp_path, [noise], [noise[:4]], [noise[:1]], encoding=Encoding(
+        width=64, height=48, fps=fps
+    ))  # fmt: skip
+    decoded, shown = times(path)
+    assert [1000 * n for n in range(14)] == shown
+    assert [1000 * n + decoded[0] for n in range(14)] == decoded
+    assert f"{fps} fps" in said_of(path)
 
 
-def test_nothing_is_left_when_making_the_frames_fails(tmp_path):
-    def failing():
-        yield flat(COLOURS["red"])
-        raise KeyError("gone")
+def test_the_parts_of_a_clip_are_its_own(tmp_path):
+    path = clip(tmp_path, [flat(COLOURS["red"])], [flat(COLOURS["blue"], 3)])
+    made = [encode([flat(COLOURS["red"])], SMALL, tmp_path)]
+    made.append(encode([flat(COLOURS["blue"], 3)], SMALL, tmp_path).at(4, 1))
+    parts = split(path, 8, tmp_path)
+    assert [part.media[part.media.index(b"mdat") :] for part in made] == [
+        part.media[part.media.index(b"mdat") :] for part in parts
+    ]
+    assert [4, 3] == [part.frames for part in parts]
+    assert {made[0].codec} == {part.codec for part in parts}
 
-    with pytest.raises(KeyError, match="gone"):
-        encode(tmp_path / "clip.mp4", failing())
-    assert list(tmp_path.iterdir()) == []
+
+def test_other_settings_have_another_codec(tmp_path):
+    slow = Encoding(width=64, height=48, fps=8, preset="slow")
+    frames = [flat(COLOURS["red"])]
+    assert encode(frames, SMALL, tmp_path).codec != encode(frames, slow, tmp_path).codec
 
 
 def test_a_failing_ffmpeg_is_reported_with_its_last_words(tmp_path):
     with pytest.raises(EncodeError, match="code") as failed:
-        encode(tmp_path / "clip.mp4", [flat(COLOURS["red"])] * 50, fps=0)
+        encode([flat(COLOURS["red"])] * 50, Encoding(width=64, height=48, fps=0), tmp_path)
     assert len(str(failed.value).splitlines()) > 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_ffmpeg_that_is_killed_does_not_hang_the_writer(tmp_path):
-    def frames(writer):
-        yield flat(COLOURS["red"])
-        writer._ffmpeg.kill()
-        yield from [flat(COLOURS["red"])] * 200
-
-    def write():
-        with mp4_writer(tmp_path / "clip.mp4", 64, 48, 8) as writer:
-            for chunk in frames(writer):
-                writer.write(chunk)
-
-    with pytest.raises(EncodeError, match="-9"):
-        write()
-    assert list(tmp_path.iterdir()) == []
+def test_a_file_that_is_not_made_of_fragments_is_refused(tmp_path):
+    with pytest.raises(EncodeError, match="fragments"):
+        fragments(clip(tmp_path, [flat(COLOURS["red"])]))
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [
-        np.zeros((4, 48, 64, 3), np.float32),
-        np.zeros((4, 48, 62, 3), np.uint8),
-        np.zeros((48, 64, 3), np.uint8),
-    ],
-)
-def test_frames_of_another_shape_are_refused(tmp_path, frames):
-    with pytest.raises(EncodeError, match="uint8"):
-        encode(tmp_path / "clip.mp4", [frames])
-
-
-def test_odd_sides_are_refused(tmp_path):
+def test_odd_sides_are_refused():
     with pytest.raises(ValueError, match="63x48"):
-        encode(tmp_path / "clip.mp4", [], width=63)
-
-
-@pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_a_still_is_stored_without_loss(tmp_path, suffix):
-    frame = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    write_still(tmp_path / f"still.{suffix}", frame)
-    with Image.open(tmp_path / f"still.{suffix}") as image:
-        assert suffix.upper() == image.format
-        assert np.array_equal(frame, np.asarray(image))
-
-
-def test_a_thumbnail_is_a_small_webp_of_the_same_shape(tmp_path):
-    write_thumbnail(tmp_path / "t.webp", flat(COLOURS["red"], 1, 1080, 1920)[0])
-    with Image.open(tmp_path / "t.webp") as image:
-        assert (image.format, image.size) == ("WEBP", (640, 360))
+        Encoding(width=63, height=48, fps=8)

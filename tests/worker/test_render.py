@@ -12,8 +12,9 @@ from PIL import Image
 
 from app.contract.blobs import Blobs
 from app.contract.job import Stage, Status, input_key, output_key
-from worker.encode import mp4_writer
-from worker.render import render, request_of
+from worker.references import request_of
+from worker.render import render
+from worker.segments import Segments
 
 
 def claim(place, spec, **more):
@@ -28,6 +29,16 @@ def frames_of(data, tmp_path, width=64, height=96):
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+
+def encoded(frames, folder, fps=8):
+    """An MP4 of these frames, as this worker would encode it."""
+    _, height, width, _ = frames.shape
+    encoding = Encoding(width=width, height=height, fps=fps, preset="ultrafast")
+    with Segments(folder, encoding) as segments:
+        segments.write(frames)
+        segments.finish(folder / "clip.mp4")
+    return folder / "clip.mp4"
 
 
 @pytest.fixture
@@ -102,9 +113,7 @@ def test_a_reference_image_reaches_the_model(place, spec):
 def test_a_reference_video_reaches_the_model(place, spec, tmp_path):
     spec = replace(spec, video=input_key("video_x", "video.mp4"), strength=0.5)
     clip = np.full((9, 48, 32, 3), (200, 30, 30), np.uint8)
-    with mp4_writer(tmp_path / "clip.mp4", 32, 48, 8) as writer:
-        writer.write(clip)
-    place.blobs.put(spec.video, tmp_path / "clip.mp4", "video/mp4")
+    place.blobs.put(spec.video, encoded(clip, tmp_path), "video/mp4")
     request = request_of(spec, place.blobs, tmp_path)
     assert (9, 96, 64, 3) == tuple(request.video.shape)
     assert abs(request.video.float().mean((0, 1, 2)) - torch.tensor([200.0, 30, 30])).max() < 4

@@ -1,0 +1,187 @@
+// One video, large: it plays, or develops before one's eyes; what it is; what can be made of it.
+
+import * as api from "./api.js";
+import * as composer from "./composer.js";
+import { $, confirmed, make, tell } from "./dom.js";
+import { can } from "./fields.js";
+import { neighbour, pick } from "./gallery.js";
+import * as library from "./library.js";
+import * as media from "./media.js";
+import { cancel } from "./queue.js";
+import { curl, python } from "./snippets.js";
+import { KINDS } from "./tasks.js";
+import { fileName, isOpen, length, moment, pixels, sides, state } from "./words.js";
+
+let id = null;
+let playing = null; // the id whose file the video element has
+let onLeave = () => {};
+
+/** Wires the player; `leave` goes back to the gallery. */
+export function start(leave) {
+  onLeave = leave;
+  library.onChange(draw);
+  for (const button of $("actions").querySelectorAll("button")) {
+    button.addEventListener("click", () => act(button.dataset.do));
+  }
+  $("player-cancel").addEventListener("click", () => cancel(id, $("player-cancel")));
+  document.addEventListener("keydown", keys);
+}
+
+/** Shows a video. Raises Fault when there is none. */
+export async function open(wanted) {
+  id = wanted;
+  const video = await library.fetched(wanted);
+  if (id !== wanted) return;
+  $("player-cancel").disabled = false;
+  draw();
+  if (!isOpen(video)) library.put(await api.retrieve(wanted));
+}
+
+/** Stops showing it. */
+export function close() {
+  id = null;
+  playing = null;
+  $("video").pause();
+  $("video").removeAttribute("src");
+  $("video").load();
+}
+
+function draw() {
+  const video = id && library.get(id);
+  if (!video) return;
+  const { width, height } = sides(video.size);
+  $("screen").style.aspectRatio = `${width} / ${height}`;
+  $("screen").style.setProperty("--shape", width / height);
+  $("player-title").textContent = video.prompt;
+  $("player-state").textContent = video.status === "completed" ? "" : state(video);
+  $("player-progress").value = video.progress;
+  $("player-progress").hidden = !isOpen(video);
+  $("player-cancel").hidden = !isOpen(video);
+  $("actions").hidden = isOpen(video);
+  for (const button of $("actions").querySelectorAll("button")) {
+    button.hidden = !offered(button.dataset.do, video);
+  }
+  develop(video);
+  facts(video);
+  if (video.status === "completed") play(video);
+}
+
+function offered(action, video) {
+  if (["again", "curl", "python", "delete"].includes(action)) return true;
+  if (video.status !== "completed") return false;
+  if (action === "download") return true;
+  return video.operation !== "image" && can(KINDS[action].needs);
+}
+
+/** The picture of the moment, until there is the video itself. */
+function develop(video) {
+  const done = video.status === "completed";
+  const still = done && video.operation === "image";
+  $("video").hidden = !done || still;
+  $("preview").hidden = done && !still;
+  $("developing").hidden = done && !still;
+  if (done && !still) return;
+  if (still) media.show($("preview"), video.id);
+  else if (video.preview) $("preview").src = video.preview;
+  else $("preview").removeAttribute("src");
+}
+
+async function play(video) {
+  if (playing === video.id || video.operation === "image") return;
+  playing = video.id;
+  const element = $("video");
+  element.setAttribute("aria-label", video.prompt);
+  if (!api.key()) element.poster = api.contentPath(video.id, "thumbnail");
+  await media.show(element, video.id);
+  element.play().catch(() => {}); // a browser may want a click first
+}
+
+function facts(video) {
+  const rows = {
+    Size: pixels(video.size),
+    Length: `${length(video.seconds)}, ${video.frames} frames at ${video.fps}/s`,
+    Seed: video.seed,
+    Steps: video.num_inference_steps,
+    Guidance: video.guidance_scale,
+    Strength: video.strength,
+    Style: video.style,
+    Avoided: video.negative_prompt,
+    Model: video.model,
+    Made: moment(video.created_at),
+  };
+  const told = Object.entries(rows).filter(([, value]) => value || value === 0);
+  $("facts").replaceChildren(
+    ...told.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, `${value}`))),
+  );
+  const sources = video.source_video_ids ?? [video.remixed_from_video_id].filter(Boolean);
+  $("sources").replaceChildren(...sources.map(link));
+  $("lineage").hidden = !sources.length;
+  const shots = (video.storyboard ?? []).map((shot) =>
+    make("li", {}, `${shot.prompt} `, make("span", {}, length(shot.seconds))),
+  );
+  $("player-shots").replaceChildren(...shots);
+}
+
+function link(source) {
+  const known = library.get(source);
+  return make("a", { href: `#/video/${encodeURIComponent(source)}` }, known?.prompt ?? source);
+}
+
+// What can be done with it
+
+async function act(action) {
+  const video = library.get(id);
+  try {
+    if (action === "again") composer.reuse(video);
+    else if (action === "download") await media.save(video.id, fileName(video));
+    else if (action === "delete") await remove(video);
+    else if (action === "blend") blend(video);
+    else if (action === "curl") await copy(curl(video), "curl");
+    else if (action === "python") await copy(python(video), "Python");
+    else composer.begin({ kind: action, video }, { prompt: video.prompt, seconds: "" });
+  } catch (error) {
+    if (!(error instanceof api.Fault)) throw error;
+    tell(error.message, true);
+  }
+}
+
+async function remove(video) {
+  if (!(await confirmed("Delete this video? It cannot be brought back.", "Delete"))) return;
+  await api.remove(video.id);
+  onLeave();
+  library.forget(video.id);
+  tell("Deleted.");
+}
+
+/** Leads to the gallery to choose the video that this one is to blend into. */
+function blend(video) {
+  onLeave();
+  $("picking").hidden = false;
+  $("picking-from").textContent = `“${video.prompt}”`;
+  const end = () => {
+    pick(null);
+    $("picking").hidden = true;
+  };
+  $("picking-stop").onclick = end;
+  pick((target) => {
+    if (target.status !== "completed") return;
+    end();
+    composer.begin({ kind: "blend", video, target }, { prompt: target.prompt, seconds: "" });
+  });
+}
+
+async function copy(text, what) {
+  await navigator.clipboard.writeText(text).then(
+    () => tell(`Copied as ${what}.`),
+    () => tell("This browser does not let the page copy.", true),
+  );
+}
+
+function keys(event) {
+  const typing = event.target.closest?.("input, textarea, select, video, dialog");
+  if (!id || typing || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === "Escape") return onLeave();
+  const next = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const video = next && neighbour(id, next);
+  if (video) location.replace(`#/video/${encodeURIComponent(video.id)}`);
+}
