@@ -22,7 +22,7 @@ from torch import Tensor
 
 from model import Pipeline, Request
 from model.training import language
-from model.training.train_transformer import TEXT_DIM, TINY
+from model.training.learner import TEXT_DIM, TINY
 from model.training.train_vae import TINY_VAE
 
 STAGES = ("text", "denoise", "decode")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from model.training import detector, evaluate, train_transformer, train_vae
+from model.training import detector, evaluate, export, train_transformer, train_vae
 from model.training.weights import load_vae
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "kinora-tiny"
@@ -94,7 +94,7 @@ def run(stage: str, options: argparse.Namespace) -> None:
         )
     elif stage == "export":
         train_vae.export_half(runs / "exported", options.weights)
-        train_transformer.export(runs / "transformer", options.weights, KINORA)
+        export.export(runs / "transformer", options.weights, KINORA)
     elif stage == "detector":
         minutes = options.minutes or 12
         detector.train(runs, load_vae(runs / "exported"), minutes=minutes, seed=options.seed)

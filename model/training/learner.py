@@ -1,0 +1,107 @@
+"""The networks that are trained together: transformer, text encoder and a throw-away head."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from model.training import checkpoints, language
+from model.training.latents import Clips
+from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES
+from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
+
+TEXT_DIM = 192
+TINY = TransformerConfig(
+    num_attention_heads=6,
+    attention_head_dim=32,
+    in_channels=16,
+    out_channels=16,
+    text_dim=TEXT_DIM,
+    freq_dim=128,
+    ffn_dim=768,
+    num_layers=8,
+)
+# Names under which the text encoder's embedding appears a second time.
+TIED = {"encoder.embed_tokens.weight"}
+
+
+class Truth(nn.Module):
+    """The throw-away head: what the object is where it is, what the picture is everywhere."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.classes = (1, len(SHAPES), len(COLOURS), len(MOTIONS))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, sum(self.classes))
+        self.around = nn.Linear(width, len(BACKGROUNDS) + len(STYLES))
+
+    def loss(self, tokens: Tensor, clips: Clips, noisy: Tensor) -> Tensor:
+        """Cross-entropies over the noisy frames' tokens `[b, n, d]`; classes where covered."""
+        tokens = self.norm(tokens.float())
+        cover, *logits = self.out(tokens).split(self.classes, -1)
+        coverage = clips.coverage.flatten(1)
+        wanted = noisy[:, :, None].expand(-1, -1, clips.coverage[0, 0].numel()).flatten(1).float()
+        total = F.binary_cross_entropy_with_logits(cover[..., 0], coverage, reduction="none")
+        total = (total * wanted).sum() / wanted.sum()
+        inside = wanted * (coverage > 0.3)
+        names = ("shape", "colour", "motion")
+        for scores, name in zip(logits, names, strict=True):
+            target = getattr(clips.scenes, name)[:, None].expand(-1, scores.shape[1])
+            each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
+            total = total + 0.3 * (each * inside).sum() / inside.sum().clamp(min=1)
+        around = self.around(tokens).split((len(BACKGROUNDS), len(STYLES)), -1)
+        for scores, name in zip(around, ("background", "style"), strict=True):
+            target = getattr(clips.scenes, name)[:, None].expand(-1, scores.shape[1])
+            each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
+            total = total + 0.3 * (each * wanted).sum() / wanted.sum()
+        return total
+
+
+class Learner(nn.Module):
+    """Everything that is trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = Transformer(TINY)
+        self.text = language.new_text_encoder(TEXT_DIM)
+        self.truth = Truth(TINY.width)
+        with torch.no_grad():
+            nn.init.zeros_(self.transformer.proj_out.weight)
+            nn.init.zeros_(self.transformer.proj_out.bias)
+            for name, parameter in self.transformer.named_parameters():
+                if name.endswith("scale_shift_table") or "time_proj" in name:
+                    parameter.mul_(0.1)
+
+
+def to_compute(module: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the parameters, but not those that a checkpoint keeps in float32."""
+    for name, parameter in module.named_parameters():
+        if not any(part in name for part in (*FLOAT32_MODULES, "truth")):
+            parameter.data = parameter.data.to(dtype)
+
+
+def take_weights(learner: Learner, folder: Path) -> None:
+    """Begin with the transformer and text encoder of a checkpoint of the same shape."""
+    try:
+        weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+        learner.transformer.load_state_dict(weights)
+        text = load_file(folder / "text_encoder" / "model.safetensors")
+        missing, extra = learner.text.load_state_dict(text, strict=False)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{folder}: cannot begin with these weights: {error}") from error
+    if extra or set(missing) - TIED:
+        raise ValueError(f"{folder}: its text_encoder lacks {missing} and has {extra} beyond")
+
+
+def averaged(folder: Path) -> Learner:
+    """The fp32 modules with the moving average of the weights in a stage's folder."""
+    found = checkpoints.load(folder / "state")
+    if found is None:
+        raise ValueError(f"{folder}: no transformer checkpoint; run the transformer stage first")
+    learner = Learner()
+    with torch.no_grad():
+        for name, parameter in learner.named_parameters():
+            parameter.copy_(found[0][f"average/{name}"].reshape(parameter.shape))
+    return learner.eval()

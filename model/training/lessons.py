@@ -1,0 +1,87 @@
+"""What one step of the transformer's training is about: clips, given frames, noise levels."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.training.latents import BUCKETS, Clips, Pool
+
+# How a training clip is conditioned: number of clean latent frames at its beginning and end.
+OPENINGS = (
+    ((0, 0), 0.70), ((1, 0), 0.15), ((2, 0), 0.05), ((3, 0), 0.02), ((5, 0), 0.02),
+    ((0, 1), 0.02), ((1, 1), 0.03), ((0, 2), 0.01),
+)  # fmt: skip
+CONTINUATIONS = (
+    ((2, 0), 0.40), ((3, 0), 0.14), ((4, 0), 0.12), ((5, 0), 0.12), ((1, 0), 0.06),
+    ((2, 1), 0.04), ((2, 2), 0.04), ((0, 2), 0.08),
+)  # fmt: skip
+DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
+# Latent frames of a clip that a step shows: stills, beginnings and whole clips.
+LENGTHS = ((1, 0.15), (3, 0.30), (7, 0.55))
+# How far half of the noise levels are bent towards 1.
+HIGH_SHIFT = 3.0
+# Windows of larger pictures teach only how detail is finished: noise levels up to this one.
+DETAIL_NOISE = 0.55
+
+
+def draw_clean(clips: Clips, generator: torch.Generator, *, detail: bool) -> Tensor:
+    """Which latent frames are given, `[b, t]`; clips that do not open always get some."""
+    b, t = clips.latents.shape[0], clips.latents.shape[2]
+    clean = torch.zeros(b, t, dtype=torch.bool)
+    for i in range(b):
+        table = CONTINUATIONS if clips.scenes.phase[i] > 0 else OPENINGS
+        table = DETAIL if detail else table
+        shares = torch.tensor([share for _, share in table])
+        head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
+        clean[i, : min(head, t - tail - 1)] = True
+        clean[i, t - tail :] = True
+    return clean
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The clips of one step, which of their frames are clean, and the noise of the others."""
+
+    clips: Clips
+    clean: Tensor  # [b, t]
+    level: Tensor  # [b], sigma of the noisy frames
+
+
+def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
+    """Draw a step's clips, of about `tokens` tokens and as long as `LENGTHS` says."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    def choose(shares: list[float]) -> int:
+        return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
+
+    k = choose([bucket.share for bucket in BUCKETS])
+    detail = BUCKETS[k].detail
+    t = pools[k].latent_shape[1]
+    if not detail:
+        t = LENGTHS[choose([share for _, share in LENGTHS])][0]
+    per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
+    clips = pools[k].sample(max(1, min(96, tokens // (per_frame * t))), generator, opening=t == 1)
+    clips = Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+    clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
+    if t > 1:
+        clean = draw_clean(clips, generator, detail=detail)
+    b = len(clips.scenes)
+    return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator))
+
+
+def draw_level(count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels sigma `[count]`: half of them high, half logit-normal.
+
+    A flat background shows through noise that hides everything else: at sigma 0.95 it can be read
+    off the input, and only above that does the prompt decide. So half of the levels are uniform
+    ones bent towards 1 (Esser et al. 2024, arXiv:2403.03206, eq. 23), and some are 1 itself, where
+    every sample begins.
+    """
+    uniform = torch.rand(count, generator=generator)
+    high = HIGH_SHIFT * uniform / (1 + (HIGH_SHIFT - 1) * uniform)
+    normal = (torch.randn(count, generator=generator) * 1.2 + 0.3).sigmoid()
+    kind = torch.rand(count, generator=generator)
+    return torch.where(kind < 0.05, 1.0, torch.where(kind < 0.55, high, normal))
