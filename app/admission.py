@@ -109,16 +109,25 @@ def resolve_edit(
 def resolve_extension(
     wanted: VideoExtend, model: Capabilities, settings: Settings, clip: Clip
 ) -> JobSpec:
-    """The specification of a job that makes `clip` longer: before it or behind it."""
-    backward = wanted.direction == "backward"
-    frames = _added(wanted.seconds, model, clip, goes_on=not backward)
+    """The specification of a job that makes `clip` longer: before it or behind it, there perhaps
+    so that it leads back to the clip's beginning.
+    """
+    sides = sides_of(wanted)
+    frames = _added(wanted.seconds, model, clip, goes_on="before" in sides)
     with _refusals():
         model.check_size(clip.width, clip.height, "video")
+    _check_total(frames + clip.frames, clip.fps)
     spec = _spec(wanted, model, settings, (clip.width, clip.height), frames, clip.fps)
-    spec = replace(
-        spec, stitch=True, **{f"{'after' if backward else 'before'}_frames": clip.frames}
-    )
-    return _not_too_long(spec)
+    return replace(spec, stitch=True, **{f"{side}_frames": clip.frames for side in sides})
+
+
+def sides_of(wanted: VideoExtend) -> set[str]:
+    """On which sides of the new frames the source is: before them, after them, or both."""
+    if wanted.direction != "backward":
+        return {"before", "after"} if wanted.loop else {"before"}
+    if wanted.loop:
+        raise InvalidRequest("loop: a video is made a loop at its end only.", param="loop")
+    return {"after"}
 
 
 def resolve_blend(
@@ -138,9 +147,9 @@ def resolve_blend(
     with _refusals():
         model.check_size(first.width, first.height, "from_video")
     frames = _added(wanted.seconds, model, first, goes_on=True)
+    _check_total(first.frames + frames + last.frames, first.fps)
     spec = _spec(wanted, model, settings, (first.width, first.height), frames, first.fps)
-    spec = replace(spec, stitch=True, before_frames=first.frames, after_frames=last.frames)
-    return _not_too_long(spec)
+    return replace(spec, stitch=True, before_frames=first.frames, after_frames=last.frames)
 
 
 def _added(seconds: float | None, model: Capabilities, clip: Clip, *, goes_on: bool) -> int:
@@ -153,13 +162,12 @@ def _added(seconds: float | None, model: Capabilities, clip: Clip, *, goes_on: b
         return model.frames_for(seconds or model.frames / model.fps, clip.fps, goes_on=goes_on)
 
 
-def _not_too_long(spec: JobSpec) -> JobSpec:
-    if spec.seconds > MAX_TOTAL_S:
+def _check_total(frames: int, fps: int) -> None:
+    if frames > MAX_TOTAL_S * fps:
         raise InvalidRequest(
-            f"The result would last {spec.seconds:.2f} seconds; at most {MAX_TOTAL_S} are made.",
+            f"The result would last {frames / fps:.2f} seconds; at most {MAX_TOTAL_S} are made.",
             param="seconds",
         )
-    return spec
 
 
 def _shots(

@@ -22,7 +22,7 @@ import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 from app.errors import InvalidRequest
 
 CONFINED = Path(__file__).with_name("confined.py")
-MEMORY_BYTES = 2 << 30
+MEMORY_BYTES = 1 << 30
 FILE_BYTES = 1 << 30
 CPU_S = 60
 WALL_S = 90

@@ -240,10 +240,11 @@ def _from_http(request: Request, exc: HTTPException) -> RequestFault:
 def _methods(request: Request) -> list[str]:
     """What can be done at a path; Starlette names only the methods of the first route it tried."""
     found: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
+    for router in request.app.state.routers:
+        for route in router.routes:
+            match, _ = route.matches(request.scope)
+            if match is not Match.NONE:
+                found |= route.methods
     return sorted(found)
 
 

@@ -92,7 +92,7 @@ def _limits(key: "ApiKey") -> str:
     from dataclasses import asdict
 
     given = {name: value for name, value in asdict(key.limits).items() if value is not None}
-    return ",".join(f"{name}={value:g}" for name, value in given.items()) or "unlimited"
+    return ",".join(f"{name}={value}" for name, value in given.items()) or "unlimited"
 
 
 def _store(data: Path | None) -> "AbstractContextManager[Store]":

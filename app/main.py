@@ -12,9 +12,24 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import derived, downloads, events, files, images, models, ops, page, stream, videos
+from app.api import (
+    batches,
+    deliveries,
+    derived,
+    downloads,
+    events,
+    files,
+    images,
+    models,
+    ops,
+    page,
+    stream,
+    videos,
+    webhooks,
+)
 from app.api.document import describe
 from app.auth import ExposedError, check_exposure
+from app.batching import Batching
 from app.contract import logs
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
@@ -40,16 +55,33 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         app.state.parts = Parts.open(settings)
         app.state.parts.following.start(stopping)
+        batching = Batching(app.state.parts)
+        batching.start()
         try:
             yield
         finally:
+            batching.stop()
             await app.state.parts.following.stop()
             app.state.parts.close()
 
     app = FastAPI(title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
     app.openapi = partial(describe, app)
     add_error_handlers(app)
-    for part in (derived, videos, downloads, events, stream, images, files, models, ops, page):
+    for part in (
+        derived,
+        videos,
+        downloads,
+        events,
+        stream,
+        images,
+        files,
+        batches,
+        webhooks,
+        deliveries,
+        models,
+        ops,
+        page,
+    ):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit, limit_bytes=settings.max_body_bytes, upload_bytes=settings.max_file_bytes

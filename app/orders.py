@@ -95,14 +95,14 @@ def extend(parts: Parts, wanted: VideoExtend, source: Source, sent: Sent) -> Job
     """A video made longer at one of its ends."""
     if first := first_sent(parts, sent):
         return first
-    side = "after" if wanted.direction == "backward" else "before"
-    model = _model(parts, wanted, source, {side}, sent)
+    sides = admission.sides_of(wanted)
+    model = _model(parts, wanted, source, sides, sent)
     with clip_of(parts, source, model, "video") as clip:
         told = _told(wanted, "extension", sources=ids_of(source), seconds=_sum(source, wanted))
         order = Order(
             spec=admission.resolve_extension(wanted, model, parts.settings, clip),
             model_name=_name(wanted, model, source),
-            inputs={side: clip},
+            inputs=dict.fromkeys(sides, clip),
             extra=told | {"direction": wanted.direction or "forward"},
             priority=wanted.priority or 0,
             webhook_url=wanted.webhook_url,

@@ -148,9 +148,7 @@ def fingerprint_of(fields: dict[str, Any]) -> str:
 
 def _worded(parts: Parts, spec: JobSpec) -> JobSpec:
     """The specification once its prompts are found to be allowed, short ones written out."""
-    parts.hooks.moderate(spec.prompt)
-    for place, shot in enumerate(spec.shots):
-        parts.hooks.moderate(shot.prompt, f"storyboard.{place}.prompt")
+    parts.hooks.moderate(spec.prompt, *(shot.prompt for shot in spec.shots))
     if spec.shots:
         return spec
     return replace(spec, prompt=parts.hooks.expand(spec.prompt, spec.seconds))
@@ -161,10 +159,13 @@ def _store(
 ) -> tuple[Job, bool]:
     """Blobs first, then the row that names them; no row, no blobs."""
     spec, created = order.spec, False
+    keys: dict[int, str] = {}  # what is given twice is stored once
     try:
         for name, given in order.inputs.items():
             if given is not None:
-                spec = replace(spec, **{name: _put(parts, job_id, name, given)})
+                key = keys.get(id(given)) or _put(parts, job_id, name, given)
+                keys[id(given)] = key
+                spec = replace(spec, **{name: key})
         job, created = parts.store.create(
             spec,
             job_id=job_id,

@@ -104,7 +104,7 @@ class Pipeline:
         """
         resolved = resolve(request, self.capabilities)
         sizes = self._sizes(resolved)
-        windows = self._windows(resolved)
+        windows = self.windows(resolved)
         if noise is not None:
             t = windows[-1].end - windows[0].first
             shape = self._latent_shape(t, sizes.base)
@@ -129,7 +129,10 @@ class Pipeline:
         resume: Mapping[str, Tensor] | None,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         place = self._nowhere(sizes)
-        place = place.restored(resume) if resume else self._beginning(request, sizes, windows)
+        if resume is None:
+            place = self._beginning(request, sizes, windows)
+        else:
+            place = place.restored(resume)
         counts = self._counts(request, sizes, windows, place, report)
         guided = max(request.guidance, request.guidance_2) > 1
         prompts = [shot.prompt for shot in request.shots]
@@ -171,7 +174,7 @@ class Pipeline:
         small = base_size(full.width, full.height, grid, refine.base_pixels)
         return Sizes(full, Canvas.of(*small, grid), refine)
 
-    def _windows(self, request: Resolved) -> list[Window]:
+    def windows(self, request: Resolved) -> list[Window]:
         """The windows of a clip; a last picture is the last latent frame that is decoded."""
         config, factor = self.config, self.capabilities.frame_factor
         channels = config.conditioned_by_channels

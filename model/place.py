@@ -70,7 +70,12 @@ class Place:
         if self.solving is not None:
             named |= {f"solving.{k}": v for k, v in self.solving.tensors().items()}
         named["place"] = torch.tensor([*numbers, self.base.start, self.full.start])
-        return {k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}
+        # Copies: a file takes no two names of one memory, and the work goes on.
+        return {
+            name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, value in named.items()
+            if value is not None
+        }
 
     def restored(self, tensors: Mapping[str, Tensor]) -> "Place":
         """The place that `tensors` were made of; self is where the same clip begins."""

@@ -18,6 +18,7 @@ from model import given
 from model.canvas import Canvas, from_uint8, to_uint8
 from model.conditioning import Conditioning, clean_frames, encode
 from model.denoise import DenoiseState, denoise
+from model.drift import level_of, pulled
 from model.place import STAGES, Place, Tail
 from model.progress import Counts
 from model.replay import Decoding, Enlarging, decoder_history, encoder_history
@@ -90,9 +91,28 @@ class Rollout:
         keep = self._keep
         if self._sizes.refine is not None:
             keep += encoder_history(self._vae.config)
-        base = _follow(place.base, window, solving.latents, keep)
+        level, own = self._levelled(window, _own(window, solving.latents))
+        base = _follow(place.base, window, own, keep)
         after = "decode" if self._sizes.refine is None else "enlarge"
-        self._to(after, base=base, solving=None, decoded=window.first)
+        self._to(after, base=base, level=level, solving=None, decoded=window.first)
+
+    def _levelled(self, window: Window, own: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The level that a shot keeps to, and the window's own latents at that level.
+
+        The first window of a shot sets it, though not with the clip's first latent frame, which
+        stands for one picture and is unlike the others. Where a clip is edited, or leads to
+        something given, that decides.
+        """
+        level, request = self._place.level, self._request
+        if request.video is not None or self._sampler.config.conditioned_by_channels:
+            return None, own
+        index = self._place.window
+        if index == 0 or self._windows[index - 1].prompt != window.prompt:
+            return level_of(own[:, :, 1:] if own.shape[2] > 1 and window.start == 0 else own), own
+        led = index == len(self._windows) - 1 and request.last_image is not None
+        if level is None or led or window.stop > window.end:
+            return level, own
+        return level, pulled(own, level)
 
     def _enlarge(self, window: Window) -> None:
         place, how = self._place, self._sizes.refine
@@ -134,7 +154,7 @@ class Rollout:
         for state in denoise(plan, experts, known, solving):
             solving = state
             self._place = replace(place, solving=state)
-        full = _follow(place.full, window, solving.latents, self._keep)
+        full = _follow(place.full, window, _own(window, solving.latents), self._keep)
         self._to("decode", full=full, solving=None)
 
     def _decode(self, window: Window) -> Iterator[UInt8[Tensor, "f h w 3"]]:
@@ -247,9 +267,8 @@ def _own(window: Window, latents: Tensor | None) -> Tensor:
     return latents[:, :, window.first - window.start : window.end - window.start]
 
 
-def _follow(tail: Tail, window: Window, latents: Tensor, keep: int) -> Tail:
-    """`tail` with a window's own latents."""
-    own = _own(window, latents)
+def _follow(tail: Tail, window: Window, own: Tensor, keep: int) -> Tail:
+    """`tail` with a window's own latents behind."""
     return Tail(window.start, own.clone()) if window.anew else tail.add(own, keep)
 
 

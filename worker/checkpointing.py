@@ -20,9 +20,8 @@ from torch import Tensor, from_numpy
 
 from app.contract.checkpoints import INIT, STATE, Checkpoint, Segment, segment_key, work_key
 from app.contract.job import Job, MoveRefused
-from model.pipeline import Progress
+from model import Progress, frames_done
 from worker.encode import EncodeError
-from worker.interim import frames_done
 from worker.patience import patiently
 from worker.progress import Lease, LeaseLost, Stopping
 from worker.segments import Segments
@@ -74,8 +73,6 @@ class Checkpointing:
 
     def _try_saving(self, progress: Progress) -> None:
         began = time.monotonic()
-        if not hasattr(progress, "state"):
-            return
         try:
             self.save(progress)
             log.info("checkpoint.saved", seconds=round(time.monotonic() - began, 3))

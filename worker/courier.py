@@ -16,6 +16,7 @@ from app.contract.queue import Queue
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
 from worker import metrics, webhooks
+from worker.orphans import EVERY_S, remove_orphans
 from worker.settings import WorkerSettings
 from worker.sweep import sweep
 
@@ -27,10 +28,14 @@ def run(settings: Settings, stopped: threading.Event) -> None:
     store, queue = Store.open(settings.database_url), Queue(settings.redis_url)
     blobs = Blobs.open(settings)
     webhooks.start(store, settings, stopped)
+    orphans_at = time.monotonic()
     while not stopped.is_set():
         began = time.monotonic()
         try:
             sweep(store, queue, blobs, settings)
+            if settings.orphan_hours and began >= orphans_at:
+                remove_orphans(store, blobs, settings.orphan_hours * 3600)
+                orphans_at = began + EVERY_S
         except (SQLAlchemyError, redis.RedisError, StorageError, OSError) as error:
             log.warning("sweep.failed", error=str(error))
         stopped.wait(max(0.0, settings.sweep_s - (time.monotonic() - began)))

@@ -14,11 +14,10 @@ from PIL import Image
 from app.contract.job import Job, Stage
 from app.contract.outputs import fitted
 from app.contract.previews import Preview
-from model import Request
-from model.pipeline import Progress
+from model import Progress, Request, frames_done
 from worker.checkpointing import State
 from worker.encode import Frames
-from worker.interim import frames_done, generate
+from worker.interim import generate
 from worker.progress import Lease
 from worker.workplace import Workplace
 
@@ -88,7 +87,7 @@ class Generation:
     def _step(self, progress: Progress) -> None:
         self._last = progress
         self._lease.report(STAGES[progress.stage], progress.step, progress.steps)
-        if getattr(progress, "preview", None) is not None:
+        if progress.preview is not None:
             self._show(lambda: progress.preview().numpy())
         self._checkpoint(progress)
 

@@ -3,13 +3,7 @@
 import inspect
 from typing import Any
 
-import model
 from model import Pipeline
-
-
-def frames_done(state: Any) -> int:
-    """As the model's."""
-    return model.frames_done(state)  # type: ignore[attr-defined]
 
 
 def generate(pipeline: Pipeline, request: Any, on_step: Any, resume: Any, *, frugal: bool) -> Any:

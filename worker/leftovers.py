@@ -14,22 +14,33 @@ log = structlog.get_logger()
 
 
 def remove_leftovers(store: Store, blobs: Blobs, settings: Settings) -> None:
-    """Removes everything of ended jobs but the output that their rows name; a part of the
-    courier's round. A stream can be watched for `stream_keep_s` after the job's end.
+    """A part of the courier's round. The stream of a completed job can be watched for
+    `stream_keep_s` after its end.
     """
     for job_id in store.checkpoints.over(settings.stream_keep_s):
-        blobs.delete_prefix(work_prefix(job_id))
-        for blob in blobs.list(output_prefix(job_id)):
-            if blob.key.split("/")[2] != _attempt(store, job_id):
-                blobs.delete(blob.key)
-        store.checkpoints.remove(job_id)
-        log.debug("leftovers.removed", job_id=job_id)
+        remove_of(job_id, store, blobs)
 
 
-def _attempt(store: Store, job_id: str) -> str:
-    """The attempt whose output is the job's."""
+def remove_of(job_id: str, store: Store, blobs: Blobs) -> None:
+    """Removes everything of an ended job but the output that its row names."""
+    blobs.delete_prefix(work_prefix(job_id))
+    remove_other_attempts(job_id, _attempt(store, job_id), blobs)
+    store.checkpoints.remove(job_id)
+    log.debug("leftovers.removed", job_id=job_id)
+
+
+def remove_other_attempts(job_id: str, attempt: int, blobs: Blobs) -> None:
+    """Removes the outputs of all attempts but one; there is no attempt 0."""
+    prefix = output_prefix(job_id)
+    for blob in list(blobs.list(prefix)):
+        if not blob.key.startswith(f"{prefix}{attempt}/"):
+            blobs.delete(blob.key)
+
+
+def _attempt(store: Store, job_id: str) -> int:
+    """The attempt whose output is the job's, or 0."""
     try:
-        key = store.get(job_id).output_key or ""
-    except JobNotFound:  # deleted; the rest is removed for that
-        key = ""
-    return key.split("/")[2] if key else ""
+        job = store.get(job_id)
+    except JobNotFound:  # deleted, and its outputs go with it
+        return 0
+    return job.attempt if job.output_key else 0

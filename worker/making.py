@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from app.contract.job import Job, JobSpec, Output
-from model import Request
-from model.pipeline import Progress
+from model import Progress, Request
 from worker import outputs
 from worker.checkpointing import Checkpointing
 from worker.clips import frames_of
@@ -49,8 +48,8 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
         for frames in generation.frames(request, state):
             lease.check()
             segments.write(frames)
-        if spec.stitch and spec.after_frames:
-            _append(segments, spec, "after", spec.after_frames, folder)
+        if spec.appended_frames:
+            _append(segments, spec, "after", spec.appended_frames, folder)
         lease.check()
         segments.finish(path)
 

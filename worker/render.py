@@ -11,6 +11,7 @@ from app.contract.checkpoints import STATE, work_prefix
 from app.contract.job import Job, JobNotFound, MoveRefused, Output, Stage, Status, output_prefix
 from app.contract.upkeep import CANCELLED
 from worker.failures import failure_of
+from worker.leftovers import remove_of, remove_other_attempts
 from worker.making import make
 from worker.metrics import ENDED
 from worker.patience import patiently
@@ -62,26 +63,30 @@ def _complete(job: Job, place: Workplace, output: Output) -> None:
 
 def _is_completed(job: Job, place: Workplace) -> bool:
     """Whether the job's output is this attempt's."""
+    now = _now(job, place)
+    return now is not None and now.status is Status.COMPLETED and now.attempt == job.attempt
+
+
+def _now(job: Job, place: Workplace) -> Job | None:
     try:
-        now = place.store.get(job.id)
+        return place.store.get(job.id)
     except JobNotFound:
-        return False
-    return now.status is Status.COMPLETED and now.attempt == job.attempt
+        return None
 
 
 def _tidy(job: Job, place: Workplace) -> None:
     """Removes what workers left that were killed between storing their output and recording it,
     and the states, as nobody will go on from here. The segments stay for those who are watching.
     """
-    blobs = place.blobs
     try:
-        for blob in blobs.list(output_prefix(job.id)):
-            if not blob.key.startswith(f"{output_prefix(job.id)}{job.attempt}/"):
-                blobs.delete(blob.key)
-        for blob in blobs.list(work_prefix(job.id)):
+        if place.settings.stream_keep_s == 0:
+            remove_of(job.id, place.store, place.blobs)
+            return
+        remove_other_attempts(job.id, job.attempt, place.blobs)
+        for blob in list(place.blobs.list(work_prefix(job.id))):
             if blob.key.endswith(STATE):
-                blobs.delete(blob.key)
-    except (StorageError, OSError) as unreachable:  # the courier will do it
+                place.blobs.delete(blob.key)
+    except (StorageError, OSError, SQLAlchemyError) as unreachable:  # the courier will do it
         log.warning("blobs.left", error=str(unreachable))
 
 
@@ -107,12 +112,21 @@ def _record(job: Job, place: Workplace, error: Exception) -> None:
         outcome = "lost"
     ENDED.labels(outcome).inc()
     try:
-        if not _is_completed(job, place):
-            place.blobs.delete_prefix(f"{output_prefix(job.id)}{job.attempt}/")
-        if place.store.checkpoints.get(job.id) is None:
-            place.blobs.delete_prefix(work_prefix(job.id))
-    except (StorageError, OSError, SQLAlchemyError) as unreachable:  # they go with the job
+        _clear(job, place)
+    except (StorageError, OSError, SQLAlchemyError) as unreachable:  # the courier will do it
         log.warning("blobs.left", error=str(unreachable))
+
+
+def _clear(job: Job, place: Workplace) -> None:
+    """Removes what this attempt stored, but for what another may go on from."""
+    now = _now(job, place)
+    if now is None or now.status is Status.FAILED:
+        remove_of(job.id, place.store, place.blobs)
+        return
+    if now.attempt > job.attempt or now.status is not Status.COMPLETED:
+        place.blobs.delete_prefix(f"{output_prefix(job.id)}{job.attempt}/")
+    if now.status is Status.COMPLETED and place.store.checkpoints.get(job.id) is None:
+        place.blobs.delete_prefix(work_prefix(job.id))
 
 
 def _give_up(job: Job, place: Workplace, error: Exception) -> str:

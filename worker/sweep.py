@@ -3,14 +3,20 @@
 import structlog
 
 from app.contract.blobs import Blobs
+from app.contract.checkpoints import work_prefix
+from app.contract.files import file_key
 from app.contract.job import input_prefix, output_prefix
 from app.contract.queue import Queue
 from app.contract.settings import Settings
 from app.contract.store import Store
+from worker.leftovers import remove_leftovers
 from worker.metrics import JOBS, REQUEUED
 
 #: A job whose message was sent just now is not yet missing one.
 ANNOUNCED_S = 5.0
+
+#: Events and the attempts to deliver them can be looked at for 30 days.
+KEEP_EVENTS_S = 30 * 24 * 3600.0
 
 log = structlog.get_logger()
 
@@ -22,9 +28,13 @@ def sweep(store: Store, queue: Queue, blobs: Blobs, settings: Settings) -> None:
     """
     requeue_lost(store, settings.max_losses)
     announce_missing(store, queue)
+    remove_leftovers(store, blobs, settings)
     remove_deleted(store, blobs)
     remove_expired(store, blobs)
+    remove_files(store, blobs)
     store.models.forget()
+    store.limits.forget()
+    store.webhooks.outbox.forget(KEEP_EVENTS_S)
     JOBS.clear()
     for (model, status), count in store.counts().items():
         JOBS.labels(model, status.value).set(count)
@@ -54,10 +64,18 @@ def announce_missing(store: Store, queue: Queue) -> None:
 def remove_deleted(store: Store, blobs: Blobs) -> None:
     """Removes blobs and rows of deleted jobs that no worker has any more."""
     for job_id in store.upkeep.deleted():
-        blobs.delete_prefix(output_prefix(job_id))
-        blobs.delete_prefix(input_prefix(job_id))
+        for prefix in (work_prefix, output_prefix, input_prefix):
+            blobs.delete_prefix(prefix(job_id))
         store.upkeep.purge(job_id)
         log.info("job.removed", job_id=job_id)
+
+
+def remove_files(store: Store, blobs: Blobs) -> None:
+    """Removes files that were deleted or have expired."""
+    for file_id in store.files.over():
+        blobs.delete(file_key(file_id))
+        store.files.purge(file_id)
+        log.info("file.removed", file_id=file_id)
 
 
 def remove_expired(store: Store, blobs: Blobs) -> None:

@@ -13,11 +13,11 @@ from app.api.fields import validated
 from app.api.objects import Character, Video
 from app.api.schemas import CharacterCreate, VideoBlend, VideoEdit, VideoExtend, VideoRemix
 from app.api.shown import followed
-from app.auth import owner_of
+from app.auth import caller_of
 from app.errors import InvalidRequest, NotFound
 from app.parts import PartsOf
 
-router = APIRouter(prefix="/v1/videos", tags=["videos"], dependencies=[Depends(owner_of)])
+router = APIRouter(prefix="/v1/videos", tags=["videos"], dependencies=[Depends(caller_of)])
 
 
 @router.post("/edits", responses=MISSING | MAKING, openapi_extra=body_of(VideoEdit))

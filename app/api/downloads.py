@@ -3,11 +3,12 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api import content
 from app.api.access import JobOf
 from app.api.document import ERRORS, MISSING
+from app.auth import caller_of
 from app.contract import outputs
 from app.contract.job import Job, Status
 from app.errors import Conflict, NotFound
@@ -32,7 +33,7 @@ MEDIA_TYPES = {
 }
 NAME_CHARS = 60
 
-router = APIRouter(prefix="/v1/videos", tags=["videos"])
+router = APIRouter(prefix="/v1/videos", tags=["videos"], dependencies=[Depends(caller_of)])
 
 
 @router.head("/{video_id}/content", include_in_schema=False)

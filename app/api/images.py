@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -18,6 +18,7 @@ from app.api.document import COMMON, ERRORS, MAKING, body_of
 from app.api.fields import validated
 from app.api.objects import Picture, Pictures
 from app.api.schemas import ImageEdit, ImageGenerate
+from app.auth import caller_of
 from app.contract.blobs import BlobNotFound
 from app.contract.job import Job, JobNotFound, MoveRefused, Status
 from app.errors import InvalidRequest, JobFailed, NotInTime, fault_body
@@ -29,7 +30,7 @@ from app.submission import Sent
 IDLE_S = 15.0
 WAITING = COMMON | MAKING | {504: ERRORS[504], 200: {"model": Pictures}}
 
-router = APIRouter(prefix="/v1/images", tags=["images"])
+router = APIRouter(prefix="/v1/images", tags=["images"], dependencies=[Depends(caller_of)])
 
 
 @router.post("/generations", responses=WAITING, openapi_extra=body_of(ImageGenerate))

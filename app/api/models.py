@@ -4,13 +4,13 @@ from fastapi import APIRouter, Depends
 
 from app.api.document import COMMON, MISSING
 from app.api.objects import Model, ModelList
-from app.auth import owner_of
+from app.auth import caller_of
 from app.contract import capabilities, models
 from app.contract.capabilities import Unsupported
 from app.errors import NotFound
 from app.parts import PartsOf
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(owner_of)])
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(caller_of)])
 
 
 @router.get("", responses=COMMON)

@@ -110,6 +110,9 @@ class VideoExtend(VideoWanted):
     direction: Annotated[
         Literal["forward", "backward"] | None, Field(description="Which end to make longer.")
     ] = None
+    loop: Annotated[
+        Flag | None, Field(description="Let what is added lead back to the beginning.")
+    ] = None
 
 
 class VideoBlend(VideoWanted):

@@ -69,7 +69,7 @@ def video(job: Job) -> Video:
         flow_shift=spec.flow_shift,
         strength=spec.strength,
         style=extra.get("style"),
-        loop=spec.loop,
+        loop=spec.loop or (spec.after is not None and spec.after == spec.before),
         direction=extra.get("direction"),
         storyboard=_storyboard(spec),
         priority=job.priority,

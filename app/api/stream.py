@@ -8,11 +8,12 @@ import math
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from app.api import content
 from app.api.access import JobOf
 from app.api.document import ERRORS, MISSING
+from app.auth import caller_of
 from app.contract.checkpoints import Checkpoint
 from app.contract.job import Job, Status
 from app.errors import Conflict, NotFound
@@ -22,7 +23,7 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 INIT = "init.mp4"
 SEGMENT = re.compile(r"(\d{1,6})\.m4s", re.ASCII)
 
-router = APIRouter(prefix="/v1/videos", tags=["videos"])
+router = APIRouter(prefix="/v1/videos", tags=["videos"], dependencies=[Depends(caller_of)])
 
 
 @router.get(

@@ -3,7 +3,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from app import orders
 from app.api.access import JobOf, SentOf, no_video
@@ -13,12 +13,12 @@ from app.api.fields import validated
 from app.api.objects import Video, VideoDeleted, VideoPage
 from app.api.schemas import VideoCreate
 from app.api.shown import followed, video, with_outlook
-from app.auth import Owner
+from app.auth import Owner, caller_of
 from app.contract.job import JobNotFound, MoveRefused, Status
 from app.errors import Conflict, InvalidRequest
 from app.parts import PartsOf
 
-router = APIRouter(prefix="/v1/videos", tags=["videos"])
+router = APIRouter(prefix="/v1/videos", tags=["videos"], dependencies=[Depends(caller_of)])
 
 
 @router.post("", responses=COMMON | MAKING, openapi_extra=body_of(VideoCreate))

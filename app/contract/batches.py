@@ -8,7 +8,7 @@ file and makes the jobs; this is what all processes know of it.
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -157,6 +157,9 @@ class Batches:
         """An unfinished batch that nobody works on, the one waiting longest, or None."""
         free = sa.or_(batches.c.lease_until.is_(None), batches.c.lease_until < now())
         unfinished = batches.c.status.not_in(ENDED)
+        with self._database.read() as connection:
+            if not connection.execute(sa.select(sa.exists().where(unfinished, free))).scalar():
+                return None
         longest = (
             sa.select(batches.c.id)
             .where(unfinished, free)
@@ -172,25 +175,29 @@ class Batches:
             ).first()
         return _batch(taken) if taken is not None else None
 
-    def hold(self, batch_id: str, lease_s: float) -> BatchStatus:
-        """Extends the lease; returns the status, which a cancel may have changed."""
+    def hold(self, batch_id: str, lease_s: float) -> Batch:
+        """Extends the lease; returns the batch, which a cancel may have changed."""
         update = sa.update(batches).where(batches.c.id == batch_id)
         with self._database.write() as connection:
-            held = connection.execute(
-                update.values(lease_until=now() + lease_s).returning(batches.c.status)
-            )
-            return BatchStatus(held.scalar_one())
+            held = update.values(lease_until=now() + lease_s).returning(*batches.c)
+            return _batch(connection.execute(held).one())
+
+    def overdue(self, batch_id: str) -> bool:
+        """Whether the batch's window has closed."""
+        query = sa.select(batches.c.expires_at <= now()).where(batches.c.id == batch_id)
+        with self._database.read() as connection:
+            return bool(connection.execute(query).scalar_one())
 
     def refuse(self, batch_id: str, errors: Sequence[dict[str, Any]]) -> None:
         """validating → failed: the file is not one of requests."""
         values = {"status": BatchStatus.FAILED, "errors": json.dumps(errors), "finished_at": now()}
         self._move(batch_id, (BatchStatus.VALIDATING,), values)
 
-    def begin(self, batch_id: str, custom_ids: Sequence[str]) -> None:
-        """validating → in_progress: the file's requests are known, in their order."""
+    def begin(self, batch_id: str, custom_ids: Mapping[int, str]) -> None:
+        """validating → in_progress: the file's requests are known, by their lines."""
         lines = [
             {"batch_id": batch_id, "line": number, "custom_id": custom_id}
-            for number, custom_id in enumerate(custom_ids, 1)
+            for number, custom_id in custom_ids.items()
         ]
         values = {"status": BatchStatus.IN_PROGRESS, "in_progress_at": now(), "total": len(lines)}
         update = sa.update(batches).where(

@@ -124,6 +124,12 @@ class Files:
         if hidden.rowcount == 0:
             raise FileNotFound(file_id)
 
+    def known(self, file_ids: set[str]) -> set[str]:
+        """Those of the ids that have a row."""
+        with self._database.read() as connection:
+            query = sa.select(files.c.id).where(files.c.id.in_(file_ids))
+            return set(connection.execute(query).scalars())
+
     def purge(self, file_id: str) -> None:
         """Removes the row, after its blob."""
         with self._database.write() as connection:

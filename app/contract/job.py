@@ -93,7 +93,8 @@ class JobSpec:
     #: lengths of those two clips; a worker refuses a clip that has another one
     before_frames: int = 0
     after_frames: int = 0
-    #: the result is `before`, the new frames and `after` in one clip, not the new frames alone
+    #: the result is `before`, the new frames and `after` in one clip, not the new frames alone; a
+    #: clip that is both is in it once, at the beginning
     stitch: bool = False
     #: the end leads back to the beginning
     loop: bool = False
@@ -104,7 +105,14 @@ class JobSpec:
     @property
     def clip_frames(self) -> int:
         """Length of the result in frames."""
-        return self.frames + (self.before_frames + self.after_frames if self.stitch else 0)
+        if not self.stitch:
+            return self.frames
+        return self.before_frames + self.frames + self.appended_frames
+
+    @property
+    def appended_frames(self) -> int:
+        """Length of what follows on the new frames in the result."""
+        return self.after_frames if self.stitch and self.after != self.before else 0
 
     @property
     def seconds(self) -> float:

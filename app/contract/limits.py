@@ -40,6 +40,11 @@ class Limits:
         with self._database.read() as connection:
             _check(connection, key, max_queued, seconds)
 
+    def forget(self) -> None:
+        """Removes what counts no more."""
+        with self._database.write() as connection:
+            connection.execute(sa.delete(usage).where(usage.c.hour <= _HOUR - DAY_HOURS))
+
 
 def take_job(
     connection: sa.Connection, key: ApiKey | None, max_queued: int | None, seconds: float
@@ -47,13 +52,8 @@ def take_job(
     """Counts one more job in the transaction that stores it. Raises LimitReached."""
     lock(connection)
     _check(connection, key, max_queued, seconds)
-    if key is None:
-        return
-    here = {"key_id": key.id, "hour": connection.execute(sa.select(_HOUR)).scalar_one()}
-    mine = sa.and_(usage.c.key_id == key.id, usage.c.hour == here["hour"])
-    more = sa.update(usage).where(mine).values(seconds=usage.c.seconds + seconds)
-    if connection.execute(more).rowcount == 0:
-        connection.execute(sa.insert(usage).values(here | {"seconds": seconds}))
+    if key is not None:
+        _spend(connection, key, seconds)
 
 
 def take_background(connection: sa.Connection, key: ApiKey | None, seconds: float) -> None:
@@ -62,6 +62,15 @@ def take_background(connection: sa.Connection, key: ApiKey | None, seconds: floa
         lock(connection)
         _check_seconds(connection, key, seconds)
         _check_storage(connection, key)
+        _spend(connection, key, seconds)
+
+
+def _spend(connection: sa.Connection, key: ApiKey, seconds: float) -> None:
+    here = {"key_id": key.id, "hour": connection.execute(sa.select(_HOUR)).scalar_one()}
+    mine = sa.and_(usage.c.key_id == key.id, usage.c.hour == here["hour"])
+    more = sa.update(usage).where(mine).values(seconds=usage.c.seconds + seconds)
+    if connection.execute(more).rowcount == 0:
+        connection.execute(sa.insert(usage).values(here | {"seconds": seconds}))
 
 
 def lock(connection: sa.Connection) -> None:

@@ -135,6 +135,12 @@ class Upkeep:
         with self._database.write() as connection:
             connection.execute(update.values(output_key=None, thumbnail_key=None))
 
+    def known(self, job_ids: set[str]) -> set[str]:
+        """Those of the ids that have a row."""
+        with self._database.read() as connection:
+            query = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids))
+            return set(connection.execute(query).scalars())
+
     def _ids(self, query: sa.Select[Any], limit: int) -> list[str]:
         with self._database.read() as connection:
             return list(connection.execute(query.limit(limit)).scalars())

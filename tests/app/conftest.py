@@ -1,15 +1,23 @@
 """The real application over a SQLite file, a blob folder and a real Redis-compatible server."""
 
 import io
+import subprocess
+import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import httpx
+import imageio_ffmpeg
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.contract.job import Output, output_key
 from app.contract.settings import Settings
-from app.main import create_app
+from app.main import create_app, listen
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +66,32 @@ def started(settings, host="127.0.0.1", *, raises=True):
 
 
 @pytest.fixture
+def server(settings, capabilities):
+    """The application behind a real HTTP server; its address and its parts."""
+    bound = listen("127.0.0.1", 0)
+    app = create_app(settings, lambda: http.should_exit)
+    http = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=http.run, kwargs={"sockets": [bound]})
+    thread.start()
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    try:
+        with httpx.Client(base_url=url, timeout=30, transport=patient()) as client:
+            client.get("/healthz")
+            parts = app.state.parts
+            parts.store.models.register("worker-1", capabilities)
+            yield SimpleNamespace(client=client, parts=parts, stop=http.handle_exit)
+    finally:
+        http.should_exit = True
+        thread.join()
+        bound.close()
+
+
+def patient():
+    """Tries again to connect, as the socket listens only when the server has started."""
+    return httpx.HTTPTransport(retries=10)
+
+
+@pytest.fixture
 def finish():
     """Takes a queued job through a worker's moves to the end, with these bytes as its video."""
 
@@ -74,6 +108,19 @@ def finish():
 @pytest.fixture
 def png():
     return make_image("PNG")
+
+
+@pytest.fixture(scope="session")
+def make_video():
+    """Writes a small video with ffmpeg's test picture; returns its bytes."""
+
+    def make_video(path, *, size="96x64", rate="8", frames=11, options=()):
+        source = f"testsrc2=size={size}:rate={rate}"
+        command = [FFMPEG, "-v", "error", "-f", "lavfi", "-i", source, "-frames:v", str(frames)]
+        subprocess.run([*command, "-pix_fmt", "yuv420p", *options, "-y", str(path)], check=True)
+        return path.read_bytes()
+
+    return make_video
 
 
 def make_image(kind, size=(64, 64), mode="RGB", **options):

@@ -104,6 +104,17 @@ def test_a_key_is_made_listed_and_revoked(tmp_path):
     assert key_id in said
 
 
+def test_a_key_is_made_for_a_tenant_with_scopes_and_limits(tmp_path):
+    data = ("--data", tmp_path)
+    bounds = ["--tenant", "films", "--scope", "videos", "--scope", "models:read", "--rpm", "30"]
+    assert run("keys", "create", "me", *bounds, "--storage-mb", "5", *data)[0] == 0
+    listed = run("keys", "list", *data)[1]
+    assert "\tfilms\tmodels:read,videos\trpm=30,storage_bytes=5000000\tvalid" in listed
+    for wrong in (["--scope", "planets"], ["--rpm", "0"]):
+        code, _, said = run("keys", "create", "me", *wrong, *data)
+        assert (code, "Traceback" in said) == (2, False)
+
+
 def test_a_bad_setting_is_one_sentence_that_names_it(tmp_path):
     code, _, said = run("keys", "list", "--data", tmp_path, KINORA_PORT="many")
     assert code == 2
@@ -137,6 +148,23 @@ def test_generate_stores_the_finished_video(api, finish, tmp_path):
     assert (video["id"], video["status"], video["seed"]) == (job.id, "completed", 7)
     assert "waiting for a worker" in err.decode()
     parts.store.delete(job.id)
+
+
+def test_generate_makes_several_and_numbers_their_files(api, finish, tmp_path):
+    address, parts = api
+    given = ["--n", "2", "--seed", "7", "--server", address, "-o", tmp_path / "out.mp4"]
+    process = command("generate", "a red cube", *given)
+    jobs = until(lambda: found if len(found := parts.store.list().jobs) == 2 else None)
+    for number, job in enumerate(reversed(jobs), 1):
+        finish(parts, job.id, f"video {number}".encode())
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err.decode()
+    assert {7: b"video 1", 8: b"video 2"} == {
+        job.spec.seed: (tmp_path / f"out-{number}.mp4").read_bytes()
+        for number, job in enumerate(reversed(jobs), 1)
+    }
+    for job in jobs:
+        parts.store.delete(job.id)
 
 
 def test_generate_writes_to_a_pipe(api, finish):
@@ -254,6 +282,8 @@ def test_an_interrupted_generate_cancels_its_job(api, tmp_path):
         (["x", "--video", __file__, "--size", "64x64"], "--size"),
         (["x", "--strength", "0.5"], "--video"),
         (["x", "--json", "-o", "-"], "--json"),
+        (["x", "--n", "2", "-o", "-"], "--n"),
+        (["x", "--remix", "video_none"], "no video"),
     ],
 )
 def test_a_refused_generate_says_what_to_change(api, tmp_path, arguments, said):

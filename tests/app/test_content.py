@@ -1,5 +1,7 @@
 """Downloads: the whole file, a part of it, or the news that the client has it already."""
 
+from dataclasses import replace
+
 import pytest
 
 DATA = bytes(range(256)) * 4
@@ -117,4 +119,50 @@ def test_a_variant_that_does_not_exist_is_refused_by_name(client, video):
     answer = client.get(video, params={"variant": "hologram"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "variant")
     assert client.get(video, params={"variant": "video"}).content == DATA
-    assert client.get(video, params={"variant": "thumbnail"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("variant", "file", "media_type"),
+    [
+        ("thumbnail", "thumbnail.webp", "image/webp"),
+        ("spritesheet", "spritesheet.jpg", "image/jpeg"),
+        ("spritesheet_map", "spritesheet.vtt", "text/vtt; charset=utf-8"),
+        ("preview_webp", "preview.webp", "image/webp"),
+        ("preview_gif", "preview.gif", "image/gif"),
+    ],
+)
+def test_each_file_that_was_made_with_a_video_is_a_variant(
+    client, video, variant, file, media_type
+):
+    key = client.parts.store.list().jobs[0].output_key
+    client.parts.blobs.put(key.replace("video.mp4", file), b"12345", media_type)
+    answer = client.get(video, params={"variant": variant})
+    assert (answer.content, answer.headers["content-type"]) == (b"12345", media_type)
+    assert answer.headers["etag"] != client.head(video).headers["etag"]
+    assert f'.{file.rpartition(".")[2]}"' in answer.headers["content-disposition"]
+    part = client.get(video, params={"variant": variant}, headers={"range": "bytes=1-2"})
+    assert (part.status_code, part.content) == (206, b"23")
+
+
+def test_the_map_names_the_sprite_sheet_by_an_address_that_exists(client, video):
+    key = client.parts.store.list().jobs[0].output_key
+    client.parts.blobs.put(key.replace("video.mp4", "spritesheet.jpg"), b"sheet", "image/jpeg")
+    assert client.get(video.replace("content", "spritesheet.jpg")).content == b"sheet"
+
+
+def test_a_browser_shows_a_video_unless_it_is_told_to_save_it(client, video):
+    shown, saved = (client.head(video, params={"download": d}) for d in ("false", "true"))
+    assert shown.headers["content-disposition"].startswith("inline; ")
+    assert saved.headers["content-disposition"].startswith("attachment; ")
+
+
+def test_a_folder_serves_downloads_itself_even_when_redirects_are_wanted(settings, serve, video):
+    with serve(replace(settings, download_redirect_s=60.0)) as other:
+        answer = other.get(video, follow_redirects=False)
+    assert (answer.status_code, answer.content) == (200, DATA)
+
+
+def test_a_wrong_method_is_told_which_ones_are_right(client, video):
+    answer = client.delete(video)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert client.put("/v1/videos").headers["allow"] == "GET, POST"

@@ -11,15 +11,8 @@ EDITS = "/v1/videos/edits"
 PROMPT = {"prompt": "the same, in blue"}
 
 
-def make_video(path, *, size="96x64", rate="8", frames=11, options=()):
-    source = f"testsrc2=size={size}:rate={rate}"
-    command = [FFMPEG, "-v", "error", "-f", "lavfi", "-i", source, "-frames:v", str(frames)]
-    subprocess.run([*command, "-pix_fmt", "yuv420p", *options, "-y", str(path)], check=True)
-    return path.read_bytes()
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, make_video):
     """Videos by name, each made once."""
     folder = tmp_path_factory.mktemp("videos")
     front = ("-movflags", "+faststart")

@@ -1,12 +1,9 @@
 """`/v1/videos`, from the client's side of the wire."""
 
 import re
-import time
 from dataclasses import replace
 
 import pytest
-
-from app.api.shown import eta_seconds
 
 
 def create(client, **fields):
@@ -194,13 +191,33 @@ def test_a_queued_video_tells_its_place_and_when_to_look_again(client, finish):
     assert second.json()["queue_position"] == 0
 
 
-def test_a_running_video_tells_how_much_longer_it_takes(client):
-    create(client)
+def test_what_workers_measured_tells_the_end_and_when_to_look_again(client):
+    first, second = (create(client)["id"] for _ in range(2))
+    spec = client.parts.store.get(first).spec
+    client.parts.store.timings.record(spec, {"step": 10.0})
+
+    last = client.get(f"/v1/videos/{second}")
     job = client.parts.store.claim("tiny", "worker-1", 60)
-    later = replace(job, progress=0.25, started_at=time.time() - 30)
-    assert eta_seconds(job) is None
-    assert 85 <= eta_seconds(later) <= 95
-    assert eta_seconds(replace(later, progress=0.5)) < eta_seconds(later)
+    client.parts.store.beat(job.id, job.attempt, 60, "denoise", 0.75)
+
+    assert last.json()["eta_seconds"] == 2 * 10 * spec.steps
+    assert last.headers["openai-poll-after-ms"] == "8000"
+    assert client.get(f"/v1/videos/{first}").json()["eta_seconds"] == 10 * spec.steps / 4
+
+
+def test_a_list_is_narrowed_by_words_and_by_status(client, finish):
+    red, blue = create(client), create(client, prompt="A Blue  cube 100%")
+    finish(client.parts, red["id"])
+
+    def found(**query):
+        return [video["id"] for video in client.get("/v1/videos", params=query).json()["data"]]
+
+    assert found(search="CUBE") == [blue["id"], red["id"]]
+    assert found(search="cube blue") == [blue["id"]]
+    assert found(search="100%") == [blue["id"]]
+    assert found(search="c%be") == []
+    assert found(status="queued,in_progress") == [blue["id"]]
+    assert found(status="completed", search="red") == [red["id"]]
 
 
 def test_a_repeated_idempotency_key_gives_the_first_job_back(client):

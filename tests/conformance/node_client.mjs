@@ -18,6 +18,7 @@ const KEYS = JSON.parse(process.env.KEYS);
 const SMALL = { size: "64x64", seconds: "1" };
 const QUICK = { num_inference_steps: 1, fps: 8 };
 const PATIENCE_MS = 120_000;
+const POLL_MS = 300;
 
 const connect = (apiKey) =>
   new OpenAI({ baseURL: process.env.ADDRESS, apiKey, maxRetries: 0, timeout: PATIENCE_MS });
@@ -32,7 +33,7 @@ async function until(look, holds) {
     const seen = await look();
     if (holds(seen)) return seen;
     assert(Date.now() < deadline, `waited in vain: ${JSON.stringify(seen)}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
@@ -120,10 +121,13 @@ const readLines = async (id) =>
 
 const TRIED = {
   async "videos.create"() {
-    const headers = { "Content-Type": "application/json" };
-    const video = await client.videos.create({ prompt: "a red ball", ...SMALL, ...QUICK, model: "sora-2" }, { headers });
+    const video = await make({ model: "sora-2" });
     assert.deepEqual([video.object, video.status, video.model], ["video", "queued", "sora-2"]);
     await finished(video);
+    const body = { prompt: "a red ball", ...SMALL, ...QUICK, metadata: { made: "here" } };
+    const json = await client.post("/videos", { body });
+    assert.deepEqual([json.size, json.metadata], ["64x64", { made: "here" }]);
+    await client.videos.delete(json.id);
   },
   async "videos.create (reference)"() {
     const image_url = `data:image/png;base64,${picture().toString("base64")}`;

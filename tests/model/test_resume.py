@@ -1,5 +1,6 @@
 """A clip cut at any point goes on elsewhere in the same bits."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -37,14 +38,14 @@ def rest(pipeline, request, state: bytes, **more) -> torch.Tensor:
 
 PICTURE = Image.new("RGB", (96, 64), (200, 30, 30))
 CLIP = torch.randint(0, 255, (9, 64, 96, 3), dtype=torch.uint8)
-LARGE = {"width": 200, "height": 130}
+LARGE = {"width": 128, "height": 100}
 REQUESTS = {
     "text": Request("red ball", frames=13, steps=4),
     "windows": Request("red ball", frames=37, image=PICTURE, last_image=PICTURE),
     "loop": Request("a", frames=21, loop=True),
     "shots": Request("", shots=(Shot("red ball", 9), Shot("a", 12)), before=CLIP[:5]),
     "edit": Request("a", video=CLIP.repeat(3, 1, 1, 1)[:25], strength=0.7),
-    "refined": Request("a", **LARGE, frames=20, steps=2, before=CLIP, after=CLIP),
+    "refined": Request("a", **LARGE, frames=16, steps=1, before=CLIP, after=CLIP),
 }
 
 
@@ -55,10 +56,10 @@ def test_a_clip_cut_anywhere_goes_on_in_the_same_bits(pipeline, request_):
     for progress, state in states:
         stage = (progress.stage, *load(state)["place"][:2].tolist())
         places.setdefault(stage, []).append(state)
-    for cuts in places.values():  # first, middle and last of each stage of each window
-        for state in (cuts[0], cuts[len(cuts) // 2], cuts[-1]):
-            left = whole[frames_done(load(state)) :]
-            assert torch.equal(left, rest(pipeline, request_, state))
+    for cuts in places.values():  # in the middle of each stage of each window
+        state = cuts[len(cuts) // 2]
+        left = whole[frames_done(load(state)) :]
+        assert torch.equal(left, rest(pipeline, request_, state))
 
 
 @pytest.mark.parametrize(
@@ -90,40 +91,38 @@ def test_a_shorter_past_would_not_do(pipeline, monkeypatch):
 
 
 def test_a_clip_may_be_cut_again_and_again(pipeline):
+    """After every third piece of work that is not a repetition."""
     request = REQUESTS["windows"]
-    whole, states = watched(pipeline, request)
-    parts, state, heard = [], None, []
-    while sum(map(len, parts)) < len(whole):
-        heard.clear()
+    whole, _ = watched(pipeline, request)
+    made, cuts, state = torch.zeros(0, 64, 96, 3, dtype=torch.uint8), 0, None
+    while len(made) < len(whole):
+        heard: list[Progress] = []
 
-        def stop(progress: Progress) -> None:
-            heard.append(progress)
-            if len(heard) == 5:
+        def stop(progress: Progress, heard: list[Progress] = heard) -> None:
+            if progress not in heard:
+                heard.append(progress)
+            if len(heard) == 4:
                 raise InterruptedError
 
-        done = 0 if state is None else frames_done(state)
-        got: list[torch.Tensor] = []
-        try:
-            got.extend(pipeline.generate(request, on_step=stop, resume=state))
-        except InterruptedError:
-            pass
-        state = heard[-1].state()
-        made = torch.cat(got) if got else whole[:0]
-        assert torch.equal(whole[done : done + len(made)], made)
-        parts = [whole[: frames_done(state)]] if len(heard) == 5 else [whole]
-    assert len(states) > 10
+        with contextlib.suppress(InterruptedError):
+            for frames in pipeline.generate(request, on_step=stop, resume=state):
+                made = torch.cat([made, frames])
+        state, cuts = heard[-1].state(), cuts + 1
+        made = made[: frames_done(state)] if len(heard) == 4 else made
+    assert torch.equal(whole, made)
+    assert cuts > 5
 
 
 def test_counts_go_on_where_they_were(pipeline):
     request = REQUESTS["refined"]
     _, states = watched(pipeline, request)
-    for progress, state in states[1::7]:
+    for progress, state in states[1::9]:
         heard: list[Progress] = []
         list(pipeline.generate(request, resume=load(state), on_step=heard.append))
         same = [p for p in heard if p.stage == progress.stage]
         assert all(p.steps == progress.steps for p in same)
         assert not same or same[0].step <= progress.step + 1
-        assert heard[-1] == Progress("decode", 5, 5)
+        assert heard[-1] == Progress("decode", 4, 4)
 
 
 def test_given_noise_is_given_again(pipeline):
@@ -150,13 +149,13 @@ def test_a_state_is_small(pipeline):
     ],
 )
 def test_what_is_no_state_is_refused(pipeline, state):
-    with pytest.raises(ValueError, match="^resume: is not the state of a clip"):
+    with pytest.raises(ValueError, match=r"^resume: is not the state of a clip"):
         pipeline.generate(Request("a"), resume=state)
 
 
 def test_the_state_of_another_size_is_refused(pipeline):
     _, states = watched(pipeline, Request("a", frames=5, steps=1))
-    with pytest.raises(ValueError, match="^resume: its latents are"):
+    with pytest.raises(ValueError, match=r"^resume: its latents are"):
         pipeline.generate(Request("a", width=128, frames=5), resume=load(states[-1][1]))
-    with pytest.raises(ValueError, match="^state: is not the state of a clip"):
+    with pytest.raises(ValueError, match=r"^state: is not the state of a clip"):
         frames_done({})

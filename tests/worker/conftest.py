@@ -33,7 +33,7 @@ def place(tmp_path, migrated, redis_url, pipeline):
         queue=Queue(redis_url),
         previews=Previews(redis_url),
         settings=settings,
-        worker=WorkerSettings(encode_preset="ultrafast"),
+        worker=WorkerSettings(encode_preset="ultrafast", patience_s=0),
         scratch=tmp_path / "scratch",
     )
     yield place

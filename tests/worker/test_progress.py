@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -39,12 +40,12 @@ def test_progress_reaches_the_row_and_never_goes_back(place, job):
         for stage in SHARES:
             for step in (1, 2):
                 held.report(stage, step, 2)
-                start, end = SHARES[stage]
-                expected = start + (end - start) * step / 2
-                wait_until(lambda e=expected: place.store.get(job.id).progress == e)
+                before = sum(list(SHARES.values())[: list(SHARES).index(stage)])
+                expected = before + SHARES[stage] * step / 2
+                wait_until(lambda e=expected: abs(place.store.get(job.id).progress - e) < 1e-9)
                 shown.append(place.store.get(job.id))
     assert sorted(shown, key=lambda j: j.progress) == shown
-    assert shown[-1].progress == 1.0 and shown[-1].percent == 99
+    assert shown[-1].progress == pytest.approx(1.0) and shown[-1].percent == 99
 
 
 def test_a_held_job_outlives_its_first_lease(place, spec):
@@ -80,5 +81,25 @@ def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(place, job, tmp_path
 
 
 def test_a_stopping_worker_stops_at_the_next_step(place, job):
-    with lease(place, job, stopping=lambda: True) as held, pytest.raises(Stopping):
-        held.report(Stage.DENOISE, 1, 10)
+    with lease(place, job, stopping=lambda: True) as held:
+        held.report(Stage.DENOISE, 1, 10)  # where there is nothing to hand over yet
+        with pytest.raises(Stopping):
+            held.check_stopping()
+        with pytest.raises(Stopping):
+            held.wait(60)
+
+
+def test_stages_that_take_turns_add_up(place, job):
+    with lease(place, job) as held:
+        held.report(Stage.TEXT, 1, 1)
+        for window in (1, 2):
+            held.report(Stage.DENOISE, window, 2)
+            held.report(Stage.DECODE, window, 2)
+            done = SHARES[Stage.TEXT] + (SHARES[Stage.DENOISE] + SHARES[Stage.DECODE]) * window / 2
+            assert held.progress == pytest.approx(done)
+
+
+def test_a_job_taken_over_does_not_begin_at_nothing(place, job):
+    with lease(place, replace(job, progress=0.5)) as held:
+        held.report(Stage.DENOISE, 1, 100)
+        assert held.progress == 0.5

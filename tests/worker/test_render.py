@@ -10,8 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from app.contract import outputs
 from app.contract.blobs import Blobs
-from app.contract.job import Stage, Status, input_key, output_key
+from app.contract.checkpoints import STATE, work_key
+from app.contract.job import Stage, Status, input_key, output_key, output_prefix
+from worker.encode import Encoding
 from worker.references import request_of
 from worker.render import render
 from worker.segments import Segments
@@ -74,7 +77,11 @@ def test_a_job_becomes_a_stored_clip_with_a_thumbnail(place, spec, tmp_path):
     assert (done.status, done.progress, done.error_code) == (Status.COMPLETED, 1.0, None)
     assert output_key(job.id, 1, "video.mp4") == done.output_key
     data = place.blobs.get(done.output_key)
-    assert len(data) == done.output_bytes
+    stored = list(place.blobs.list(output_prefix(job.id)))
+    assert {outputs.beside(done.output_key, name) for name in outputs.CONTENT_TYPES} | {
+        done.output_key
+    } == {blob.key for blob in stored}
+    assert sum(blob.size_bytes for blob in stored) == done.output_bytes
     assert frames_of(data, tmp_path).shape == (9, 96, 64, 3)
     with Image.open(io.BytesIO(place.blobs.get(done.thumbnail_key))) as thumbnail:
         assert thumbnail.size == (64, 96)
@@ -175,7 +182,8 @@ def test_a_stopping_worker_hands_its_job_back_and_sends_a_message(place, slow):
     released = disturbed(place, slow, lambda job: stopping.set())
     assert (released.status, released.attempt, released.losses) == (Status.QUEUED, 1, 0)
     assert before + 1 == place.queue.depth(slow.model)
-    assert list(place.blobs.list()) == []
+    assert [work_key(released.id, 1, STATE)] == [blob.key for blob in place.blobs.list()]
+    assert released.progress > 0
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(place, slow):
@@ -194,8 +202,7 @@ def test_outputs_of_lost_attempts_are_removed_at_the_end(place, spec):
     place.store.upkeep.lose_of_worker("worker-1", 3)
     again = place.store.claim(spec.model, "worker-2", 60)
     render(again, place)
-    keys = {blob.key for blob in place.blobs.list()}
-    assert {output_key(job.id, 2, name) for name in ("video.mp4", "thumbnail.webp")} == keys
+    assert {"2"} == {blob.key.split("/")[2] for blob in place.blobs.list(output_prefix(job.id))}
 
 
 class FullStore(Blobs):

@@ -14,7 +14,7 @@ import faults
 import stored
 import videos
 import webhooks
-from trial import KEYS, QUICK, SMALL, Try, client
+from trial import KEYS, POLL_MS, QUICK, SMALL, Try, client
 
 TRIED = videos.TRIED | stored.TRIED | webhooks.TRIED | faults.TRIED
 
@@ -44,7 +44,7 @@ def main():
     chosen = sys.argv[1:] or TRIED
     with client(KEYS["ordinary"]) as made:
         video = made.videos.create_and_poll(
-            prompt="a red ball", poll_interval_ms=100, **SMALL, extra_body=QUICK
+            prompt="a red ball", poll_interval_ms=POLL_MS, **SMALL, extra_body=QUICK
         )
         it = Try(made, video, made.videos.download_content(video.id).read())
         for name in chosen:

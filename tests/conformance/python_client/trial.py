@@ -15,6 +15,7 @@ SMALL = {"size": "64x64", "seconds": "1"}
 QUICK = {"num_inference_steps": 1, "fps": 8}
 JSON = {"Content-Type": "application/json"}
 PATIENCE_S = 120
+POLL_MS = 300
 
 
 class Try(NamedTuple):
@@ -31,7 +32,7 @@ class Try(NamedTuple):
         )
 
     def finished(self, video):
-        done = self.client.videos.poll(video.id, poll_interval_ms=100)
+        done = self.client.videos.poll(video.id, poll_interval_ms=POLL_MS)
         assert (done.status, done.progress, done.error) == ("completed", 100, None), done
         return done
 
@@ -58,5 +59,5 @@ def until(look, holds):
     deadline = time.monotonic() + PATIENCE_S
     while not holds(seen := look()):
         assert time.monotonic() < deadline, seen
-        time.sleep(0.2)
+        time.sleep(POLL_MS / 1000)
     return seen

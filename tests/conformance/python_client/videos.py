@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openai
 from PIL import Image
-from trial import ADDRESS, JSON, KEYS, QUICK, SMALL, picture, refuses
+from trial import ADDRESS, JSON, KEYS, POLL_MS, QUICK, SMALL, picture, refuses
 
 
 def create_json(it):
@@ -39,7 +39,7 @@ def create_multipart(it):
 
 def create_and_poll(it):
     video = it.client.videos.create_and_poll(
-        prompt="a red ball", poll_interval_ms=100, **SMALL, extra_body=QUICK
+        prompt="a red ball", poll_interval_ms=POLL_MS, **SMALL, extra_body=QUICK
     )
     assert (video.status, video.progress) == ("completed", 100)
 
@@ -153,7 +153,7 @@ def asynchronous(it):
     async def make():
         async with openai.AsyncOpenAI(base_url=ADDRESS, api_key=KEYS["ordinary"]) as client:
             video = await client.videos.create_and_poll(
-                prompt="a red ball", poll_interval_ms=100, **SMALL, extra_body=QUICK
+                prompt="a red ball", poll_interval_ms=POLL_MS, **SMALL, extra_body=QUICK
             )
             content = await client.videos.download_content(video.id)
             seen = [each.id async for each in client.videos.list(limit=1)]

@@ -1,0 +1,129 @@
+"""Chromium, and the service that it looks at: `kinora serve` with the shipped checkpoint."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from app.client import Client
+
+ROOT = Path(__file__).parents[2]
+#: Debian's and Google's names for it.
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+#: Long enough for a busy machine; what is waited for is mostly a video.
+PATIENCE_MS = 60_000
+
+
+class Process:
+    """A part of Kinora on a port that it keeps when it is started again."""
+
+    def __init__(self, data, *arguments, **environment):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = data / "kinora.log"
+        self._command = [sys.executable, *arguments]
+        self._environment = os.environ | environment | {"KINORA_PORT": str(self.port)}
+        self._running = None
+
+    def start(self, wanted="/readyz"):
+        with self.log.open("ab") as log:
+            self._running = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=self._environment, cwd=ROOT
+            )
+        deadline = time.monotonic() + 240
+        with Client.of(self.address) as client:
+            while not (client.is_ready() if wanted == "/readyz" else client.is_alive()):
+                assert time.monotonic() < deadline, self.log.read_text()
+                assert self._running.poll() is None, self.log.read_text()
+                time.sleep(0.1)
+
+    def stop(self):
+        self._running.terminate()
+        self._running.wait(60)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """The embedded service with kinora-tiny."""
+    data = tmp_path_factory.mktemp("studio")
+    process = Process(
+        data, "-m", "app.cli", "serve", KINORA_DATA=str(data), KINORA_TORCH_THREADS="1"
+    )
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def start_process():
+    """Starts a part of Kinora by its `python` arguments; stops it at the end of the `with`."""
+
+    @contextlib.contextmanager
+    def start_process(data, *arguments, **environment):
+        process = Process(data, *arguments, **environment)
+        process.start(wanted="/healthz")
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    return start_process
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Opens the studio in a fresh profile. What the page itself gets wrong fails the test."""
+    contexts = []
+    wrong = []
+
+    def open_page(address, width=1280, height=800, **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if blamed(said) else None)
+        page.goto(address)
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def blamed(said):
+    """Whether a line in the console is the page's own fault; the network's answers are not."""
+    return said.type == "error" and not re.match("Failed to load resource", said.text)
+
+
+@pytest.fixture
+def page(open_page, service):
+    """The studio, set to make the smallest clip of kinora-tiny in two steps."""
+    page = open_page(service.address)
+    page.click("#prompt")
+    page.click("#toggle-options")
+    page.fill("[name=num_inference_steps]", "2")
+    page.fill("[name=seconds]", "0.5")
+    page.click("#toggle-options")
+    return page

@@ -1,0 +1,192 @@
+"""Looking at many videos, with eyes, with a keyboard, and with a screen reader."""
+
+import io
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+from app.contract import outputs
+from app.contract.job import Output, output_key
+from app.contract.settings import Settings
+from app.contract.tables import jobs
+from app.parts import Parts
+
+pytestmark = pytest.mark.browser
+
+COUNT = 10_000
+COLOURS = ("red", "orange", "gold", "green", "teal", "blue", "purple", "hotpink")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, redis_url, migrated, capabilities, spec, start_process):
+    """The API alone over 10,000 finished videos of all shapes; gives (address, parts)."""
+    data = tmp_path_factory.mktemp("filled")
+    (data / "kinora.db").write_bytes(migrated)
+    settings = Settings(data=data, redis_url=redis_url)
+    parts = Parts.open(settings)
+    parts.store.models.register("worker-1", replace(capabilities, modes=MODES))
+    multiply(parts, [finish(parts, spec, number) for number in range(len(COLOURS))])
+    with start_process(data, "-m", "app.main", **settings.to_env()) as process:
+        yield process.address, parts
+    parts.close()
+
+
+MODES = ("text", "image", "first_last", "edit", "extend", "lead_in", "loop", "storyboard")
+
+
+def finish(parts, spec, number):
+    """A finished job whose pictures are of one colour."""
+    width, height = ((64, 64), (128, 64), (64, 96))[number % 3]
+    prompt = f"a {COLOURS[number]} ball"
+    job, _ = parts.store.create(
+        replace(spec, prompt=prompt, width=width, height=height), owner="", model_name="tiny"
+    )
+    claimed = parts.store.claim("tiny", "worker-1", 60)
+    key = output_key(job.id, claimed.attempt, "video.mp4")
+    parts.blobs.put(key, b"no picture needs it", "video/mp4")
+    sheet = outputs.sprites(width, height, spec.frames)
+    pictures = {
+        outputs.THUMBNAIL: ("WEBP", (width, height)),
+        outputs.SPRITES: ("JPEG", (sheet.columns * sheet.width, sheet.rows * sheet.height)),
+    }
+    for name, (kind, size) in pictures.items():
+        file = io.BytesIO()
+        Image.new("RGB", size, COLOURS[number]).save(file, kind)
+        parts.blobs.put(outputs.beside(key, name), file.getvalue(), outputs.CONTENT_TYPES[name])
+    output = Output(key=key, size_bytes=1, thumbnail_key=outputs.beside(key, outputs.THUMBNAIL))
+    parts.store.complete(job.id, claimed.attempt, output)
+    return job.id
+
+
+def multiply(parts, ids):
+    """Fills the table with copies of these rows, older ones with every copy."""
+    with parts.store._database.write() as connection:
+        rows = [
+            dict(connection.execute(sa.select(jobs).where(jobs.c.id == each)).one()._mapping)
+            for each in ids
+        ]
+        copies = [
+            rows[number % len(rows)]
+            | {
+                "id": f"video_{number:05}",
+                "created_at": rows[0]["created_at"] - number,
+                "spec": rows[number % len(rows)]["spec"].replace(" ball", f" ball {number}"),
+                "words": f"ball {number}",
+            }
+            for number in range(len(rows), COUNT)
+        ]
+        connection.execute(sa.insert(jobs), copies)
+
+
+def tiles(page):
+    return page.locator("#grid .tile").count()
+
+
+def test_ten_thousand_videos_are_scrolled_through_with_few_of_them_on_the_page(filled, open_page):
+    page = open_page(filled[0])
+    last = page.locator(f'.tile a[data-id="video_{COUNT - 1:05}"]')
+    while not last.count():
+        page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+        page.wait_for_timeout(20)
+        assert tiles(page) < 150
+    expect(last).to_be_in_viewport()
+    expect(last.locator("img")).to_have_js_property("complete", True)
+    assert page.locator(".tile img").first.evaluate("(image) => image.naturalWidth") > 0
+    # A frame of scrolling costs what is in sight, however much there is.
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight / 2)")
+    expect(page.locator("#grid .tile a").first).to_be_visible()
+    assert tiles(page) < 150
+
+
+def test_the_search_is_the_servers(filled, open_page):
+    page = open_page(filled[0])
+    page.fill("#query", "BALL 7777")
+    expect(page.locator("#grid .tile")).to_have_count(1)
+    expect(page.locator("#grid a")).to_have_attribute("href", "#/video/video_07777")
+
+
+def test_the_mouse_leafs_through_a_video(filled, open_page):
+    page = open_page(filled[0])
+    tile = page.locator("#grid a").first
+    tile.hover(position={"x": 5, "y": 20})
+    sprite = tile.locator(".sprite")
+    begin = sprite.evaluate("(sheet) => sheet.style.backgroundPosition")
+    tile.hover(position={"x": tile.bounding_box()["width"] - 5, "y": 20})
+    assert sprite.evaluate("(sheet) => sheet.style.backgroundPosition") != begin
+    assert "variant=spritesheet" in sprite.evaluate("(sheet) => sheet.style.backgroundImage")
+    page.hover("#query")
+    expect(sprite).to_have_count(0)
+
+
+def test_a_keyboard_is_enough(filled, open_page):
+    page = open_page(filled[0])
+    page.locator("#grid a").first.focus()
+    page.keyboard.press("ArrowRight")
+    second = page.evaluate("document.activeElement.dataset.id")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/#/video/{second}")
+    page.locator("#player-title").wait_for()
+    page.keyboard.press("ArrowRight")
+    expect(page).not_to_have_url(f"{filled[0]}/#/video/{second}")
+    page.keyboard.press("Escape")
+    expect(page.locator("#grid")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_axe_finds_nothing_serious(filled, open_page, scheme, width, height):
+    page = open_page(filled[0], width, height, color_scheme=scheme, reduced_motion="reduce")
+    expect(page.locator("#grid a").first).to_be_visible()
+    assert serious(page) == []
+    page.click("#prompt")
+    page.click("#toggle-storyboard")
+    page.click("#toggle-options")
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png()})
+    expect(page.locator("#picture-first")).to_be_visible()
+    assert serious(page) == []
+    page.locator("#grid a").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#actions")).to_be_visible()
+    page.click("[data-do=remix]")
+    assert serious(page) == []
+    page.click("[data-do=delete]")
+    assert serious(page) == []
+
+
+def serious(page):
+    """Axe's findings of weight: (rule, elements)."""
+    found = Axe().run(page).response["violations"]
+    return [
+        (each["id"], [node["html"][:120] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def png():
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_key_is_asked_for_when_the_server_wants_one(filled, open_page):
+    address, parts = filled
+    key, secret = parts.store.keys.create("me", tenant="me")
+    try:
+        page = open_page(address)
+        expect(page.locator("#key-dialog")).to_be_visible()
+        page.fill("#key", "kinora-wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-wrong")).to_be_visible()
+        page.fill("#key", secret)
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-dialog")).to_be_hidden()
+        expect(page.locator("#empty")).to_contain_text("Nothing here yet")
+        page.reload()
+        expect(page.locator("#service")).to_have_text("tiny")
+    finally:
+        parts.store.keys.revoke(key.id)

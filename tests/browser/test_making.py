@@ -1,0 +1,168 @@
+"""Making videos in the studio, from the first word to the playing picture."""
+
+import base64
+import io
+import re
+import time
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from app.client import Client
+
+pytestmark = pytest.mark.browser
+
+
+def plays(page):
+    """Waits until the player's time goes on."""
+    deadline = time.monotonic() + 60
+    while not page.evaluate("document.querySelector('#video').currentTime > 0.05"):
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(50)
+
+
+def make(page, prompt):
+    """Asks for a video; its id."""
+    page.fill("#prompt", prompt)
+    with page.expect_response(is_made) as made:
+        page.click("#go")
+    return made.value.json()["id"]
+
+
+def is_made(answer):
+    return answer.request.method == "POST" and answer.ok
+
+
+def finished(page, video_id):
+    """The picture of a video in the gallery, once it is there."""
+    return page.locator(f'.tile a[data-id="{video_id}"]')
+
+
+def test_a_prompt_becomes_a_playing_video(page):
+    made = make(page, "a red ball moves right over the sea")
+    job = page.locator("#queue .job", has_text="a red ball moves right over the sea")
+    expect(job.locator(".state")).to_have_text(re.compile("Waiting|Reading|Developing|Drawing"))
+    expect(finished(page, made)).to_be_visible()
+    expect(job).to_have_count(0)
+    finished(page, made).click()
+    plays(page)
+    expect(page.locator("#player-title")).to_have_text("a red ball moves right over the sea")
+    expect(page.locator("#facts")).to_contain_text("256 × 160")
+
+
+def test_one_sees_a_video_develop(page):
+    page.click("#toggle-options")
+    page.fill("[name=num_inference_steps]", "12")
+    made = make(page, "a big star grows in the night sky")
+    page.click("#queue .job .title")
+    expect(page.locator("#preview")).to_have_attribute("src", re.compile("^data:image/webp"))
+    expect(page.locator("#player-state")).to_have_text(re.compile("Developing, [0-9]+ %"))
+    plays(page)
+    assert page.url.endswith(made)
+    expect(page.locator("#player-cancel")).to_be_hidden()
+
+
+def test_a_dropped_picture_is_the_first_frame(page, service):
+    picture = io.BytesIO()
+    Image.new("RGB", (300, 400), "seagreen").save(picture, "PNG")
+    page.evaluate(
+        """(data) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt());
+            const files = new DataTransfer();
+            files.items.add(new File([bytes], "green.png", { type: "image/png" }));
+            const drop = new DragEvent("drop", { dataTransfer: files, bubbles: true });
+            document.body.dispatchEvent(drop);
+        }""",
+        base64.b64encode(picture.getvalue()).decode(),
+    )
+    expect(page.locator("#picture-first")).to_be_visible()
+    expect(page.locator("[name=size]")).to_have_value("160x256")
+    made = make(page, "a green square stands still")
+    expect(finished(page, made)).to_be_visible()
+    with Client.of(service.address) as client:
+        thumbnail = Image.open(io.BytesIO(b"".join(client.content(made, "thumbnail"))))
+    red, green, blue = thumbnail.convert("RGB").resize((1, 1)).getpixel((0, 0))
+    assert green > red + 30 and green > blue + 15
+
+
+def test_a_video_is_remixed_extended_and_told_apart_from_its_source(page):
+    source = make(page, "a blue ball bounces on the grass")
+    finished(page, source).click()
+    plays(page)
+    for action, frames in (("remix", "9 frames"), ("extend", "17 frames")):
+        page.goto(f"{page.url.partition('#')[0]}#/video/{source}")
+        page.click(f"[data-do={action}]")
+        expect(page.locator("#task-about")).to_contain_text("a blue ball")
+        if action == "extend":
+            page.fill("[name=seconds]", "0.5")
+        made = make(page, f"a pink ball, {action}")
+        page.wait_for_url(f"**/#/video/{made}")
+        plays(page)
+        expect(page.locator("#facts")).to_contain_text(frames)
+        expect(page.locator("#sources a")).to_have_attribute("href", f"#/video/{source}")
+
+
+def test_two_videos_are_blended(page):
+    ids = [make(page, f"a {colour} ball") for colour in ("red", "white")]
+    for each in ids:
+        expect(finished(page, each)).to_be_visible()
+    finished(page, ids[0]).click()
+    page.click("[data-do=blend]")
+    expect(page.locator("#picking")).to_contain_text("a red ball")
+    finished(page, ids[1]).click()
+    expect(page.locator("#task-about")).to_contain_text("into")
+    page.fill("[name=seconds]", "0.5")
+    made = make(page, "a ball turns pale")
+    page.wait_for_url(f"**/#/video/{made}")
+    expect(page.locator("#sources a")).to_have_count(2)
+
+
+def test_a_storyboard_is_a_timeline_of_prompts(page):
+    page.fill("#prompt", "a day of a ball")
+    page.click("#toggle-storyboard")
+    for at, prompt in enumerate(("a red ball on the grass", "a red ball at sunset")):
+        page.fill(f'#shots [aria-label="Shot {at + 1}: what is seen"]', prompt)
+        page.fill(f'#shots [aria-label="Shot {at + 1}: seconds"]', "0.5")
+    page.click('[aria-label="Move shot 2 up"]')
+    expect(page.locator("#timeline-length")).to_have_text("2 shots, 1 s")
+    with page.expect_response(is_made) as made:
+        page.click("#go")
+    shots = [shot["prompt"] for shot in made.value.json()["storyboard"]]
+    assert shots == ["a red ball at sunset", "a red ball on the grass"]
+    expect(finished(page, made.value.json()["id"])).to_be_visible()
+
+
+def test_a_cancelled_video_stops(page):
+    page.fill("[name=seconds]", "20")
+    made = make(page, "a video that nobody waits for")
+    page.click('[aria-label="Cancel a video that nobody waits for"]')
+    expect(finished(page, made)).to_contain_text("Cancelled")
+
+
+def test_a_deleted_video_is_gone(page, service):
+    made = make(page, "a yellow heart")
+    finished(page, made).click()
+    page.click("[data-do=delete]")
+    page.click("#confirm button[value=no]")
+    expect(page.locator("#player-title")).to_have_text("a yellow heart")
+    page.click("[data-do=delete]")
+    page.click("#confirm-yes")
+    expect(page.locator("#home")).to_be_visible()
+    expect(finished(page, made)).to_have_count(0)
+    with Client.of(service.address) as client:
+        assert made not in [video["id"] for video in client.list(100)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("seconds", "900", "too many"), ("num_inference_steps", "9999", "at most")],
+)
+def test_what_is_wrong_is_said_beside_its_field(page, name, value, said):
+    page.click("#toggle-options")
+    page.fill(f"[name={name}]", value)
+    page.fill("#prompt", "a red ball")
+    page.click("#go")
+    expect(page.locator(f"#fault-{name}")).to_contain_text(said)
+    expect(page.locator(f"[name={name}]")).to_be_focused()
+    expect(page.locator(f"[name={name}]")).to_have_attribute("aria-invalid", "true")
