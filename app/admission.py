@@ -27,6 +27,7 @@ FIELDS = {
     "last_image": "last_frame",
     "frames": "seconds",
     "shots": "storyboard",
+    "still": "image",
     "before": "video",
     "after": "direction",
 }

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -103,7 +103,7 @@ class Following:
             await self._task
 
     @asynccontextmanager
-    async def watching(self, job_id: str) -> AsyncIterator[Watch]:
+    async def watching(self, job_id: str) -> AsyncGenerator[Watch]:
         """A job that is looked at as long as the block lasts."""
         watch = self._watches.setdefault(job_id, Watch())
         watch.watchers += 1

@@ -67,7 +67,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     app = FastAPI(title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
     app.openapi = partial(describe, app)
     add_error_handlers(app)
-    for part in (
+    surface = (
         derived,
         videos,
         downloads,
@@ -81,8 +81,10 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
         models,
         ops,
         page,
-    ):
-        app.include_router(part.router)
+    )
+    app.state.routers = [part.router for part in surface]
+    for router in app.state.routers:
+        app.include_router(router)
     app.add_middleware(
         BodyLimit, limit_bytes=settings.max_body_bytes, upload_bytes=settings.max_file_bytes
     )

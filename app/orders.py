@@ -11,6 +11,7 @@ from typing import Any
 from app import admission
 from app.api.fields import MAX_SEED, validated
 from app.api.schemas import (
+    MAX_PRIORITY,
     ImageEdit,
     ImageGenerate,
     VideoBlend,
@@ -139,7 +140,7 @@ def draw(parts: Parts, wanted: ImageGenerate, sent: Sent) -> list[Job]:
         ids = [first.id, *first.extra.get("siblings", [])]
         return list(parts.store.get_all(ids).values())
     edited = isinstance(wanted, ImageEdit)
-    model = model_for(parts, wanted.model, {"video"} if edited else set(), sent)
+    model = model_for(parts, wanted.model, {"still"} if edited else set(), sent)
     source = image_of(parts, wanted.image, sent.owner, "image") if edited else None
     spec = admission.resolve_still(wanted, model, parts.settings, source)
     order = Order(
@@ -147,6 +148,7 @@ def draw(parts: Parts, wanted: ImageGenerate, sent: Sent) -> list[Job]:
         model_name=wanted.model or model.model_id,
         inputs={},
         extra=_told(wanted, "image", metadata=wanted.user and {"user": wanted.user}),
+        priority=MAX_PRIORITY,  # somebody waits, and it is done soon
     )
     with ExitStack() as opened:
         if source is not None:

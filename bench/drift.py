@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from model import Pipeline, Request, drift
+from model import Pipeline, Request, drift, outline
 from model.resolve import resolve
 
 CHECKPOINT = Path(__file__).parents[1] / "model" / "weights" / "kinora-tiny"
@@ -58,7 +58,8 @@ def main() -> None:
 
 def seams(pipeline: Pipeline, request: Request) -> list[int]:
     """The first frame of each window but the first."""
-    windows = pipeline.windows(resolve(request, pipeline.capabilities))
+    resolved = resolve(request, pipeline.capabilities)
+    windows = outline.windows(resolved, pipeline.config)
     factor = pipeline.capabilities.frame_factor
     return [(window.first - 1) * factor + 1 for window in windows[1:]]
 

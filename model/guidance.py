@@ -16,7 +16,7 @@ __all__ = ["Guided", "guide"]
 
 # Up to this many tokens one pass over prompt and negative prompt together is faster than two;
 # above it the transformer is busy with one, and two would only need twice the memory.
-_BATCHED_TOKENS = 16_384
+BATCHED_TOKENS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def guide(
     prompts = prompts.to(dtype)
     if scale <= 1:
         contexts = (transformer.encode_text(prompts[:1]),)
-    elif tokens <= _BATCHED_TOKENS:
+    elif tokens <= BATCHED_TOKENS:
         contexts = (transformer.encode_text(prompts),)
     else:
         contexts = tuple(transformer.encode_text(prompt) for prompt in prompts.split(1))

@@ -6,12 +6,16 @@ them: no implementation here keeps more than a few.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
+from model.canvas import Canvas
 from model.config import CheckpointConfig
-from model.shapes import TokenGrid, latent_frames
+from model.guidance import BATCHED_TOKENS
+from model.outline import Sizes, latent_shape
+from model.shapes import TokenGrid
 from model.transformer import Transformer, TransformerConfig
 from model.vae import VAE, VAEConfig
 
@@ -23,51 +27,63 @@ FLOAT32 = 4
 ATTENTION_COPIES, FEED_FORWARD_COPIES = 12, 7
 #: Copies of a stage's frames that are alive in a block of the VAE's decoder.
 STAGE_COPIES = 11
+#: Copies of a window's latents in the solver, and of a latent frame's pixels on the way out.
+LATENT_COPIES, FRAME_COPIES = 12, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes: `weights` stay, `denoise` and `decode` come one after the other."""
+    """Bytes: `weights` stay; `streams` are what the VAE remembers between two windows; `denoise`
+    and `decode` come one after the other. None of it depends on how long a clip is.
+    """
 
     weights: int
+    streams: int
     denoise: int
     decode: int
 
     @property
     def peak(self) -> int:
-        return self.weights + max(self.denoise, self.decode)
+        return self.weights + self.streams + max(self.denoise, self.decode)
 
 
 def estimate(
     config: CheckpointConfig,
+    sizes: Sizes,
     *,
-    width: int,
-    height: int,
-    frames: int,
     dtype: torch.dtype,
     guided: bool = True,
+    weights: int | None = None,
 ) -> Memory:
-    """Memory of one clip on the device, text and image encoders left out.
+    """Memory of one clip on the device.
 
-    `guided` counts two branches, as classifier-free guidance runs them in one batch.
+    `guided` counts two branches where classifier-free guidance runs them in one batch. `weights`,
+    bytes, are those of transformers and VAE, if not given: text and image encoders left out.
     """
-    space, time = config.vae.scale_factor_spatial, config.vae.scale_factor_temporal
-    _, ph, pw = config.transformer.patch_size
-    grid = TokenGrid(
-        latent_frames(frames, time),
-        math.ceil(height / (space * ph)),
-        math.ceil(width / (space * pw)),
-    )
+    time, t = config.vae.scale_factor_temporal, config.window_latents
     experts = [e for e in (config.transformer, config.transformer_2) if e is not None]
-    weights = sum(_parameters(expert) for expert in experts) * dtype.itemsize
-    weights += _parameters(config.vae) * FLOAT32
-    branches = 2 if guided else 1
-    contexts = branches * len(experts) * _context_values(config.transformer, config.text_length)
+    if weights is None:
+        weights = sum(_parameters(expert) for expert in experts) * dtype.itemsize
+        weights += _parameters(config.vae) * FLOAT32
+    grid = _tokens(config, sizes.base, t)
+    branches = 2 if guided and grid.n <= BATCHED_TOKENS else 1
+    contexts = 2 if guided else 1
+    context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
+    denoise = branches * denoise_bytes(config.transformer, grid, dtype)
+    size = {"height": sizes.full.full_height, "width": sizes.full.full_width}
+    decode, streams = decode_bytes(config.vae, **size), decoder_memory(config.vae, **size)
+    latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
+    frames = FRAME_COPIES * 3 * time * size["height"] * size["width"] * FLOAT32
+    if sizes.refine is not None:
+        tile = TokenGrid(t, *sizes.refine.tile)
+        denoise = max(denoise, denoise_bytes(config.transformer, tile, dtype))
+        decode = max(decode, encode_bytes(config.vae, **size))
+        streams += encoder_memory(config.vae, **size)
     return Memory(
         weights=weights,
-        denoise=branches * denoise_bytes(config.transformer, grid, dtype)
-        + contexts * dtype.itemsize,
-        decode=decode_bytes(config.vae, height=height, width=width),
+        streams=streams,
+        denoise=denoise + context * dtype.itemsize + latents,
+        decode=decode + frames + latents,
     )
 
 
@@ -79,21 +95,58 @@ def denoise_bytes(config: TransformerConfig, grid: TokenGrid, dtype: torch.dtype
 
 
 def decode_bytes(config: VAEConfig, *, height: int, width: int) -> int:
-    """Activations and history of the decoder, for one latent frame at a time; float32."""
+    """Activations of the decoder, for one latent frame at a time; float32."""
+    return FLOAT32 * max(
+        STAGE_COPIES * frames * n for frames, n in _decoder_stages(config, height, width)
+    )
+
+
+def encode_bytes(config: VAEConfig, *, height: int, width: int) -> int:
+    """Activations of the encoder, for one latent frame at a time; float32."""
+    return FLOAT32 * max(
+        STAGE_COPIES * frames * n for frames, n in _encoder_stages(config, height, width)
+    )
+
+
+def decoder_memory(config: VAEConfig, *, height: int, width: int) -> int:
+    """What the decoder remembers: each causal convolution two frames, each block two of them."""
+    convolutions = 2 * (config.num_res_blocks + 1)
+    return FLOAT32 * sum(2 * convolutions * n for _, n in _decoder_stages(config, height, width))
+
+
+def encoder_memory(config: VAEConfig, *, height: int, width: int) -> int:
+    """What the encoder remembers."""
+    convolutions = 2 * config.num_res_blocks
+    return FLOAT32 * sum(2 * convolutions * n for _, n in _encoder_stages(config, height, width))
+
+
+def _decoder_stages(config: VAEConfig, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Frames that pass a stage for one latent frame, and values of one such frame."""
     dim = config.decoder_base_dim or config.base_dim
-    patch = config.patch_size or 1
-    levels = len(config.dim_mult)
-    frames, largest, history = 1, 0, 0
+    frames, levels = 1, len(config.dim_mult)
     for level in range(levels):
-        shrunk = patch * 2 ** (levels - 1 - level)
-        cells = math.ceil(height / shrunk) * math.ceil(width / shrunk)
-        channels = dim * config.dim_mult[levels - 1 - level]
-        largest = max(largest, STAGE_COPIES * frames * cells * channels)
-        # Each causal convolution keeps two frames; a block has two convolutions.
-        history += 2 * 2 * (config.num_res_blocks + 1) * cells * channels
+        yield frames, _values(config, dim, levels - 1 - level, height, width)
         if level < levels - 1 and config.temperal_downsample[::-1][level]:
             frames *= 2
-    return (largest + history) * FLOAT32
+
+
+def _encoder_stages(config: VAEConfig, height: int, width: int) -> Iterator[tuple[int, int]]:
+    frames, levels = config.scale_factor_temporal, len(config.dim_mult)
+    for level in range(levels):
+        yield frames, _values(config, config.base_dim, level, height, width)
+        if level < levels - 1 and config.temperal_downsample[level]:
+            frames //= 2
+
+
+def _values(config: VAEConfig, dim: int, level: int, height: int, width: int) -> int:
+    shrunk = (config.patch_size or 1) * 2**level
+    return math.ceil(height / shrunk) * math.ceil(width / shrunk) * dim * config.dim_mult[level]
+
+
+def _tokens(config: CheckpointConfig, canvas: Canvas, t: int) -> TokenGrid:
+    _, _, t, h, w = latent_shape(config, canvas, t)
+    _, ph, pw = config.transformer.patch_size
+    return TokenGrid(t, math.ceil(h / ph), math.ceil(w / pw))
 
 
 def compute_dtype(device: torch.device | str) -> torch.dtype:

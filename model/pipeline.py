@@ -13,24 +13,24 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from model import given
-from model.canvas import Canvas
+from model import given, outline
 from model.checkpoint import load_transformer, load_vae
 from model.clip import ImageEncoder
 from model.config import CheckpointConfig, read_config
-from model.place import STAGES, Place, Tail
-from model.progress import Counts, Progress
+from model.memory import Memory, estimate
+from model.outline import Sizes
+from model.place import Place, Tail
+from model.progress import Progress
 from model.request import Capabilities, Request, Resolved
 from model.resolve import resolve
-from model.rollout import Rollout, Sizes
-from model.sampling import Sampler, planned, tile_spans
-from model.shapes import latent_frames
+from model.rollout import Rollout
+from model.sampling import Sampler
 from model.shards import CheckpointError
 from model.text import TextEncoder
 from model.transformer import Transformer
-from model.upscale import Refine, base_size
+from model.upscale import Refine
 from model.vae import VAE
-from model.windows import Window, plan, shot_latents
+from model.windows import Window
 
 __all__ = ["Pipeline"]
 
@@ -103,11 +103,11 @@ class Pipeline:
         `frames_done(resume)` are made, the same bits as without the interruption.
         """
         resolved = resolve(request, self.capabilities)
-        sizes = self._sizes(resolved)
-        windows = self.windows(resolved)
+        sizes = outline.sizes(resolved.width, resolved.height, self.config, self._refine)
+        windows = outline.windows(resolved, self.config)
         if noise is not None:
             t = windows[-1].end - windows[0].first
-            shape = self._latent_shape(t, sizes.base)
+            shape = outline.latent_shape(self.config, sizes.base, t)
             if tuple(noise.shape) != shape or not noise.is_floating_point():
                 raise ValueError(
                     f"noise: must be floats of shape {shape}, not {tuple(noise.shape)}"
@@ -117,6 +117,15 @@ class Pipeline:
             # Its shapes are those of any beginning; what it goes on from is encoded only then.
             self._nowhere(sizes).restored(resume)
         return self._frames(resolved, sizes, windows, noise, on_step or _unheard, resume)
+
+    def memory(self, width: int, height: int, *, guided: bool = True) -> Memory:
+        """Memory on the device of a clip of this size, however long, with all that is loaded."""
+        sizes = outline.sizes(width, height, self.config, self._refine)
+        dtype = next(self._transformers[0].parameters()).dtype
+        modules = [self._text, self._vae, *self._transformers]
+        modules += [] if self._clip is None else [self._clip]
+        weights = sum(p.nbytes for module in modules for p in module.parameters())
+        return estimate(self.config, sizes, dtype=dtype, guided=guided, weights=weights)
 
     @torch.no_grad()
     def _frames(
@@ -133,7 +142,7 @@ class Pipeline:
             place = self._beginning(request, sizes, windows)
         else:
             place = place.restored(resume)
-        counts = self._counts(request, sizes, windows, place, report)
+        counts = outline.counts(request, self.config, sizes, windows, place, report)
         guided = max(request.guidance, request.guidance_2) > 1
         prompts = [shot.prompt for shot in request.shots]
         prompts += [request.negative_prompt] if guided else []
@@ -145,11 +154,11 @@ class Pipeline:
 
     def _nowhere(self, sizes: Sizes) -> Place:
         """A place with no latents yet."""
-        empty = [
-            Tail(0, torch.zeros(self._latent_shape(0, canvas), device=self._device))
+        base, full = (
+            torch.zeros(outline.latent_shape(self.config, canvas, 0), device=self._device)
             for canvas in (sizes.base, sizes.full)
-        ]
-        return Place(*empty)
+        )
+        return Place(Tail(0, base), Tail(0, full))
 
     def _beginning(self, request: Resolved, sizes: Sizes, windows: list[Window]) -> Place:
         """Where a clip begins: with the latents, or the picture, that it goes on from."""
@@ -165,85 +174,6 @@ class Pipeline:
         if sizes.refine is not None:
             full = Tail(0, given.preceding(self._vae, sizes.full, frames))
         return replace(place, base=base, full=full)
-
-    def _sizes(self, request: Resolved) -> Sizes:
-        grid, refine = self.capabilities.grid, self._refine
-        full = Canvas.of(request.width, request.height, grid)
-        if refine is None or full.width * full.height <= refine.base_pixels:
-            return Sizes(full, full)
-        small = base_size(full.width, full.height, grid, refine.base_pixels)
-        return Sizes(full, Canvas.of(*small, grid), refine)
-
-    def windows(self, request: Resolved) -> list[Window]:
-        """The windows of a clip; a last picture is the last latent frame that is decoded."""
-        config, factor = self.config, self.capabilities.frame_factor
-        channels = config.conditioned_by_channels
-        frames = [shot.frames for shot in request.shots]
-        shots = shot_latents(frames, factor, goes_on=request.before is not None)
-        before = 0
-        if request.before is not None:
-            past = given.preceding_frames(request.before, factor)
-            before = 1 if past is None or channels else latent_frames(len(past), factor)
-        after = 0
-        if request.after is not None:
-            after = min(2, math.ceil(len(request.after) / factor))
-        elif request.loop:
-            after = 2 if sum(shots) > 3 else 1
-        last = request.last_image is not None and not channels
-        shots[-1] -= last
-        windows = plan(
-            shots,
-            length=config.window_latents,
-            overlap=1 if channels else config.window_overlap,
-            before=before,
-            after=1 if last else after,
-            loop=request.loop,
-            anew=channels,
-        )
-        return [*windows[:-1], replace(windows[-1], end=windows[-1].end + last)]
-
-    def _counts(
-        self,
-        request: Resolved,
-        sizes: Sizes,
-        windows: list[Window],
-        place: Place,
-        report: Callable[[Progress], None],
-    ) -> Counts:
-        """Pieces of work, and how many of them are done at `place`."""
-        steps = planned(request, self.config).steps
-        tiles = 0
-        if sizes.refine is not None:
-            shape = self._latent_shape(1, sizes.full)
-            tiles = math.prod(map(len, tile_spans(sizes.refine, self.config, shape)))
-
-        # For each window: pieces until it is denoised, until it is enlarged, until it is refined.
-        ends: list[tuple[int, ...]] = []
-        for window in windows:
-            own = (window.end - window.first) if sizes.refine else 0
-            refined = tiles * sizes.refine.steps if sizes.refine else 0
-            ends.append((steps, steps + own, steps + own + refined))
-        done = sum(pieces[-1] for pieces in ends[: place.window])
-        if place.window < len(windows):
-            done += (0, *ends[place.window])[place.stage]
-            if place.solving is not None:
-                refining = STAGES[place.stage] == "refine"
-                done += place.solving.step * (tiles if refining else 1)
-        decoded = sum(window.end - window.first for window in windows[: place.window])
-        if place.window < len(windows) and STAGES[place.stage] == "decode":
-            decoded += place.decoded - windows[place.window].first
-        return Counts(
-            report,
-            denoise=sum(pieces[-1] for pieces in ends),
-            decode=sum(window.end - window.first for window in windows),
-            denoised=done,
-            decoded=decoded,
-        )
-
-    def _latent_shape(self, t: int, canvas: Canvas) -> tuple[int, ...]:
-        vae = self.config.vae
-        space = vae.scale_factor_spatial
-        return (1, vae.z_dim, t, canvas.full_height // space, canvas.full_width // space)
 
 
 def _unheard(_progress: Progress) -> None:

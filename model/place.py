@@ -65,8 +65,13 @@ class Place:
     def tensors(self) -> dict[str, Tensor]:
         """The place as a flat dict of CPU tensors, for a file; `restored` reads it."""
         numbers = (self.window, self.stage, self.frames, self.decoded)
-        named = {"base": self.base.latents, "full": self.full.latents}
-        named |= {name: getattr(self, name) for name in ("level", "opening", "picture")}
+        named: dict[str, Tensor | None] = {
+            "base": self.base.latents,
+            "full": self.full.latents,
+            "level": self.level,
+            "opening": self.opening,
+            "picture": self.picture,
+        }
         if self.solving is not None:
             named |= {f"solving.{k}": v for k, v in self.solving.tensors().items()}
         named["place"] = torch.tensor([*numbers, self.base.start, self.full.start])

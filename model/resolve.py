@@ -36,8 +36,7 @@ def resolve(request: Request, able: Capabilities) -> Resolved:
     for name in ("video", "before", "after"):
         _check_frames(name, getattr(request, name))
     _check_shots(request.shots, able)
-    if not isinstance(request.loop, bool):
-        raise ValueError(f"loop: must be true or false, not {request.loop!r:.80}")
+    _check_flag("loop", request.loop)
     _check_mode(request, able)
     if request.video is not None:
         request = _shaped_like_video(request, request.video)
@@ -149,6 +148,11 @@ def _is_given(request: Request, name: str) -> bool:
     if isinstance(value, bool | tuple):
         return bool(value)
     return value is not None
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: must be true or false, not {value!r:.80}")
 
 
 def _check_frames(name: str, value: Any) -> None:

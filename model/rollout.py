@@ -5,7 +5,7 @@ latents that later windows and the VAE look back on: memory does not grow with t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -19,24 +19,15 @@ from model.canvas import Canvas, from_uint8, to_uint8
 from model.conditioning import Conditioning, clean_frames, encode
 from model.denoise import DenoiseState, denoise
 from model.drift import level_of, pulled
+from model.outline import Sizes
 from model.place import STAGES, Place, Tail
 from model.progress import Counts
 from model.replay import Decoding, Enlarging, decoder_history, encoder_history
 from model.sampling import Sampler, drawn, noised, planned, refine_plan
-from model.upscale import Refine
 from model.vae import VAE
 from model.windows import Window
 
-__all__ = ["Rollout", "Sizes"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """The picture asked for, and the one that is denoised: smaller where there is a `refine`."""
-
-    full: Canvas
-    base: Canvas
-    refine: Refine | None = None
+__all__ = ["Rollout"]
 
 
 class Rollout:
@@ -107,7 +98,10 @@ class Rollout:
         if request.video is not None or self._sampler.config.conditioned_by_channels:
             return None, own
         index = self._place.window
-        if index == 0 or self._windows[index - 1].prompt != window.prompt:
+        shots = [
+            request.shots[w.prompt].prompt for w in self._windows[max(0, index - 1) : index + 1]
+        ]
+        if index == 0 or shots[0] != shots[1]:
             return level_of(own[:, :, 1:] if own.shape[2] > 1 and window.start == 0 else own), own
         led = index == len(self._windows) - 1 and request.last_image is not None
         if level is None or led or window.stop > window.end:

@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from app.contract.settings import Settings
+from app.contract.settings import Settings, documentation
+from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[1]
 TOOLS = Path(sysconfig.get_path("scripts"))
-SECRETS = {"POSTGRES_PASSWORD": "p", "REDIS_PASSWORD": "r", "S3_SECRET_ACCESS_KEY": "s"}
+SECRETS = {
+    "POSTGRES_PASSWORD": "p",
+    "REDIS_PASSWORD": "r",
+    "S3_ACCESS_KEY_ID": "i",
+    "S3_SECRET_ACCESS_KEY": "s",
+    "GRAFANA_PASSWORD": "g",
+}
+OURS = ("api", "worker", "courier")
 
 
-def compose(
-    *files: str, environment: dict[str, str] = SECRETS
-) -> subprocess.CompletedProcess[str]:
+def compose(*files: str, environment: dict[str, str] = SECRETS) -> subprocess.CompletedProcess[str]:
     """The real Compose, which needs no engine to read its files."""
     arguments = [part for file in files for part in ("-f", file)]
     return subprocess.run(
@@ -39,7 +45,7 @@ def services() -> dict[str, dict]:
 
 
 def test_compose_runs_the_same_processes_as_the_embedded_service(services: dict) -> None:
-    assert set(services) == {"api", "worker", "courier", "postgres", "redis", "s3"}
+    assert set(services) == {*OURS, "postgres", "redis", "s3", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -59,41 +65,62 @@ def test_the_example_names_every_variable_of_compose() -> None:
     assert set(used) == set(named)
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "courier"])
+@pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_a_service_are_ones_that_kinora_reads(services: dict, name: str) -> None:
     given = {k: v for k, v in services[name]["environment"].items() if k.startswith("KINORA_")}
 
-    settings = Settings.from_env(given)
+    known = Settings.from_env(given).to_env() | documentation(WorkerSettings)
 
-    assert given.items() <= settings.to_env().items()
-
-
-def test_only_the_api_is_published(services: dict) -> None:
-    assert [name for name, service in services.items() if service.get("ports")] == ["api"]
-    assert services["api"]["ports"][0]["host_ip"] == "127.0.0.1"
+    assert set(given) <= set(known)
 
 
-def test_only_the_api_can_reach_the_internet(services: dict) -> None:
+def test_only_the_api_and_grafana_are_published_and_to_this_machine_alone(services: dict) -> None:
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+
+    assert set(published) == {"api", "grafana"}
+    assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
+
+
+def test_no_store_and_no_worker_can_reach_the_internet(services: dict) -> None:
     inside_only = {n for n, service in services.items() if set(service["networks"]) == {"inside"}}
 
-    assert inside_only == {"worker", "courier", "postgres", "redis", "s3"}
+    assert inside_only == {"worker", "postgres", "redis", "s3", "prometheus"}
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "courier"])
-def test_our_containers_run_without_privileges(services: dict, name: str) -> None:
-    service = services[name]
+def test_every_container_runs_without_privileges_and_within_limits(services: dict) -> None:
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert int(service["mem_limit"]) > 0 and service["cpus"] > 0, name
+        assert service["pids_limit"] > 0 and service["healthcheck"]["test"], name
+        if name != "s3":  # its image will have it so
+            assert service["read_only"] is True, name
+            assert name in OURS or service["user"].split(":")[0] != "0", name
 
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert "no-new-privileges:true" in service["security_opt"]
+
+def test_our_images_do_not_run_as_root() -> None:
+    for name in ("app", "worker"):
+        users = re.findall(
+            r"^USER (.+)$", (ROOT / f"docker/{name}.Dockerfile").read_text(), re.MULTILINE
+        )
+        assert users == ["10001"]
 
 
 def test_no_image_is_taken_at_its_latest_version(services: dict) -> None:
-    foreign = [service["image"] for service in services.values() if "build" not in service]
+    images = [service["image"] for service in services.values()]
 
-    assert [image for image in foreign if ":" not in image or image.endswith(":latest")] == [
-        "kinora-app:latest"  # the courier's, built by the api
-    ]
+    assert [image for image in images if ":" not in image or image.endswith(":latest")] == []
+
+
+def test_compose_lint_finds_nothing_grave() -> None:
+    done = subprocess.run(
+        [TOOLS / "compose-lint", "--fail-on", "high", ROOT / "compose.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
 
 
 def test_without_a_gpu_the_worker_asks_for_none() -> None:

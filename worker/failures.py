@@ -31,18 +31,29 @@ TABLE: tuple[
     (EncodeError, "encode_failed", "The frames could not be encoded.", True),
     (StorageError, "storage_error", "The object storage did not answer.", True),
     (OSError, "worker_error", "The worker had a system error, such as a full disk.", True),
-    (MemoryError, "out_of_memory", "The worker ran out of memory.", False),
     (ValueError, "invalid_request", None, False),
 )
 
+OUT_OF_MEMORY = "The worker has too little memory for a video of this size."
 UNKNOWN = Failure("server_error", "The worker failed in an unexpected way.", True)
 
 
 def failure_of(error: BaseException) -> Failure:
     """The table's row for an exception."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does not import
-        return Failure("out_of_memory", "The GPU ran out of memory.", False)
+    if is_out_of_memory(error):
+        return Failure("out_of_memory", OUT_OF_MEMORY, False)
     for kind, code, message, retry in TABLE:
         if isinstance(error, kind):
             return Failure(code, message or str(error), retry)
     return UNKNOWN
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the host, had no memory left. Torch, which this module does not import,
+    has an exception of its own for devices and none for the host.
+    """
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

@@ -17,7 +17,7 @@ from app.contract.previews import Preview
 from model import Progress, Request, frames_done
 from worker.checkpointing import State
 from worker.encode import Frames
-from worker.interim import generate
+from worker.failures import is_out_of_memory
 from worker.progress import Lease
 from worker.workplace import Workplace
 
@@ -27,7 +27,6 @@ PREVIEW_SHARE = 0.05
 PREVIEW_SIDE = 256
 
 STAGES = {"text": Stage.TEXT, "denoise": Stage.DENOISE, "decode": Stage.DECODE}
-OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
 log = structlog.get_logger()
 
@@ -51,17 +50,17 @@ class Generation:
     def frames(self, request: Request, state: State | None = None) -> Iterator[Frames]:
         """All frames, uint8 `[f, h, w, 3]` in chunks, or those that follow on `state`.
 
-        When memory runs out, the work goes on once from its last step in a way that takes less.
+        When memory runs out, all of it is freed, and the work goes on once from its last step.
         """
         done = 0 if state is None else frames_done(state)
-        for frugal in (False, True):
+        for last_try in (False, True):
             try:
-                for frames in self._generate(request, state, done, frugal=frugal):
+                for frames in self._generate(request, state, done):
                     done += len(frames)
                     yield frames
                 break
-            except OUT_OF_MEMORY as error:
-                if frugal:
+            except (MemoryError, RuntimeError) as error:
+                if last_try or not is_out_of_memory(error):
                     raise
                 log.warning("memory.short", error=str(error).partition("\n")[0])
                 _forget(error)
@@ -71,13 +70,10 @@ class Generation:
         if done != self._job.spec.frames:
             raise RuntimeError(f"the model made {done} frames, not {self._job.spec.frames}")
 
-    def _generate(
-        self, request: Request, state: State | None, done: int, *, frugal: bool
-    ) -> Iterator[Frames]:
+    def _generate(self, request: Request, state: State | None, done: int) -> Iterator[Frames]:
         """The frames after the first `done`; the state may lie further back."""
         known = done - (0 if state is None else frames_done(state))
-        pipeline = self._place.pipeline
-        for chunk in generate(pipeline, request, self._step, state, frugal=frugal):
+        for chunk in self._place.pipeline.generate(request, on_step=self._step, resume=state):
             frames = chunk.cpu().numpy()[known:]
             known = max(0, known - len(chunk))
             if len(frames):

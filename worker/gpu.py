@@ -26,7 +26,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract import logs
 from app.contract.blobs import Blobs
-from app.contract.capabilities import Capabilities
 from app.contract.previews import Previews
 from app.contract.queue import TASK, Queue, celery_app, queue_name
 from app.contract.settings import Settings, SettingsError
@@ -81,14 +80,27 @@ class Child:
         assert self._place is not None
         from worker.render import render
 
+        if not self._room():
+            return  # the job stays queued, and the courier sends its message again
         job = self._place.store.claim(model, self._name, self._settings.lease_s)
         if job is not None:
             render(job, self._place)
+
+    def _room(self) -> bool:
+        """Whether there is space for a job's files; else it would only fail here."""
+        assert self._place is not None
+        free = shutil.disk_usage(self._place.scratch).free
+        if free < self._worker.min_scratch_mb * 2**20:
+            log.error("scratch.full", folder=str(self._place.scratch), free_bytes=free)
+            return False
+        return True
 
     def _live(self) -> None:
         """Loads, registers, and gives a sign of life from then on."""
         store = Store.open(self._settings.database_url)
         self._disown(store)
+        from worker.abilities import capabilities_of
+
         try:
             self._place = self._load(store)
         except Exception:
@@ -96,7 +108,9 @@ class Child:
             self._unusable.set()
             os.kill(os.getppid(), signal.SIGTERM)
             return
-        capabilities = _capabilities(self._place, self._worker.served_id)
+        capabilities = capabilities_of(
+            self._place.pipeline, self._worker.served_id, _device(self._worker)
+        )
         _insist(lambda: store.models.register(self._name, capabilities))
         self._ready.set()
         log.info("worker.ready", model=capabilities.model_id)
@@ -124,9 +138,7 @@ class Child:
         worker = self._worker
         if worker.torch_threads:
             torch.set_num_threads(worker.torch_threads)
-        device = worker.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = _device(worker)
         dtype = worker.dtype
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
@@ -141,7 +153,7 @@ class Child:
             previews=Previews(self._settings.redis_url),
             settings=self._settings,
             worker=worker,
-            scratch=_empty(_scratch(worker, self._name)),
+            scratch=empty_scratch(worker, self._name),
             stopping=self._stopping.is_set,
         )
 
@@ -156,37 +168,21 @@ def _insist(action: Callable[[], T]) -> T:
             time.sleep(1.0)
 
 
-def _capabilities(place: "Workplace", model_id: str) -> Capabilities:
-    """What the pipeline says of itself, in the service's words."""
-    able = place.pipeline.capabilities
-    sizes = [(able.width, able.height), (1280, 720), (1920, 1080)]
-    sizes += [(height, width) for width, height in sizes]
-    return Capabilities(
-        model_id=model_id,
-        width=able.width,
-        height=able.height,
-        frames=able.frames,
-        fps=round(able.fps),
-        steps=able.steps,
-        guidance=able.guidance,
-        guidance_2=able.guidance_2,
-        flow_shift=able.flow_shift,
-        grid=able.grid,
-        min_side=able.grid,
-        max_pixels=able.max_pixels,
-        max_frames=able.max_frames,
-        frame_step=able.frame_factor,
-        modes=able.modes,
-        sizes=tuple(dict.fromkeys(size for size in sizes if size[0] * size[1] <= able.max_pixels)),
-    )
+def _device(worker: WorkerSettings) -> str:
+    import torch
+
+    if worker.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return worker.device
 
 
 def _scratch(worker: WorkerSettings, name: str) -> Path:
     return (worker.scratch or Path(tempfile.gettempdir())) / f"kinora-{name}"
 
 
-def _empty(folder: Path) -> Path:
+def empty_scratch(worker: WorkerSettings, name: str) -> Path:
     """A private folder for this worker, without what a killed one left in it."""
+    folder = _scratch(worker, name)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)

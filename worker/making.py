@@ -16,6 +16,10 @@ from worker.segments import Segments
 from worker.workplace import Workplace
 
 
+class CheckpointRefused(RuntimeError):
+    """The model cannot go on from a job's state."""
+
+
 def make(job: Job, place: Workplace, lease: Lease, folder: Path) -> Output:
     """Makes the job's file in `folder` and stores it with all that belongs to it."""
     read = lambda: request_of(job.spec, place.blobs, folder)
@@ -45,9 +49,16 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
         if state is None and before:
             _append(segments, spec, "before", before, folder)
         generation = Generation(job, place, lease, checkpointing.step)
-        for frames in generation.frames(request, state):
-            lease.check()
-            segments.write(frames)
+        try:
+            for frames in generation.frames(request, state):
+                lease.check()
+                segments.write(frames)
+        except ValueError as error:
+            if state is None or not str(error).startswith("resume"):
+                raise
+            # Another version's; whoever takes the job next is to begin anew.
+            place.store.checkpoints.remove(job.id)
+            raise CheckpointRefused(str(error)) from error
         if spec.appended_frames:
             _append(segments, spec, "after", spec.appended_frames, folder)
         lease.check()
@@ -59,7 +70,8 @@ def _make_still(job: Job, place: Workplace, lease: Lease, request: Request, path
         lease.check_stopping()
 
     # Nothing is kept on the way, but the courier is to know that the job may have left something.
-    place.store.checkpoints.record(job.id, job.attempt, [])
+    record = lambda: place.store.checkpoints.record(job.id, job.attempt, [])
+    patiently(record, lease, place.worker.patience_s)
     for frames in Generation(job, place, lease, step).frames(request):
         outputs.write_still(path, frames[0])
 

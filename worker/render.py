@@ -130,7 +130,7 @@ def _clear(job: Job, place: Workplace) -> None:
 
 
 def _give_up(job: Job, place: Workplace, error: Exception) -> str:
-    if isinstance(error, LeaseLost):
+    if isinstance(error, LeaseLost | MoveRefused):
         log.warning("job.lost")
         return "lost"
     if isinstance(error, Stopping):

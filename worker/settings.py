@@ -33,6 +33,9 @@ class WorkerSettings:
     scratch: Path | None = setting(  # noqa: RUF009
         None, "Folder for a worker's temporary files. Default: the system's."
     )
+    min_scratch_mb: int = setting(
+        64, "Free megabytes in that folder below which a worker takes no job."
+    )
     checkpoint_s: float = setting(
         30.0, "Seconds of work that a worker which dies may lose: the time between checkpoints."
     )

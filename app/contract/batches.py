@@ -244,5 +244,6 @@ def _visible(owner: str | None) -> sa.Select[Any]:
 
 def _batch(row: sa.Row[Any]) -> Batch:
     values = {name: getattr(row, name) for name in Batch.__dataclass_fields__}
-    values |= {"labels": json.loads(row.labels), "errors": json.loads(row.errors)}
-    return Batch(**values | {"status": BatchStatus(row.status)})
+    values["labels"], values["errors"] = json.loads(row.labels), json.loads(row.errors)
+    values["status"] = BatchStatus(row.status)
+    return Batch(**values)

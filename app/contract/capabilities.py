@@ -8,6 +8,7 @@ from typing import Any, Self
 #: What a request brings beside its prompt -> the mode that it needs, and what lacks without it.
 NEEDS = {
     "video": ("edit", "cannot edit videos"),
+    "still": ("edit", "cannot edit pictures"),
     "before": ("extend", "cannot go on from a video"),
     "after": ("lead_in", "cannot lead into a video"),
     "loop": ("loop", "cannot make a clip that loops"),
@@ -151,7 +152,7 @@ class Capabilities:
 
     def check_conditioning(self, given: set[str]) -> None:
         """Raises Unsupported unless the model can start from `given`: image, last_image, video,
-        before, after, loop, shots.
+        still (a picture to edit), before, after, loop, shots.
         """
         for name, (mode, lack) in NEEDS.items():
             if name in given and mode not in self.modes:

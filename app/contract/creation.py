@@ -21,6 +21,7 @@ def new_job_id() -> str:
 
 def row_of(spec: JobSpec, extra: dict[str, Any] | None, **given: Any) -> dict[str, Any]:
     """The row of a queued job; `given` are columns as they are."""
+    said = [(extra or {}).get("prompt", ""), spec.prompt, *(shot.prompt for shot in spec.shots)]
     return given | {
         "model": spec.model,
         "spec": spec.to_json(),
@@ -33,7 +34,7 @@ def row_of(spec: JobSpec, extra: dict[str, Any] | None, **given: Any) -> dict[st
         "cancel_requested": False,
         "created_at": now(),
         "seconds": spec.frames / spec.fps,
-        "words": spec.prompt.casefold(),
+        "words": "\n".join(dict.fromkeys(said)).casefold(),
         "kind": "video" if spec.output == "mp4" else "image",
     }
 

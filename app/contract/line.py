@@ -5,6 +5,7 @@ higher priority comes first, then age. Jobs of a priority below 0 are background
 claimed only when no owner has another job waiting for the model.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +16,15 @@ from app.contract.tables import jobs, turns
 #: Any number: the class of PostgreSQL's advisory locks that serialise the claims of one model.
 CLAIM_LOCK = 0x636C61
 
-_BACKGROUND = sa.func.max(jobs.c.priority) < 0
+_ORDINARY = jobs.c.priority >= 0
 _TURN = sa.func.coalesce(turns.c.turn, 0)
+#: Decides between owners who were never served: whose oldest job is older.
+_FIRST = sa.func.coalesce(
+    sa.func.min(jobs.c.created_at).filter(_ORDINARY), sa.func.min(jobs.c.created_at)
+)
+_TAKING_TURNS = jobs.outerjoin(
+    turns, sa.and_(turns.c.model == jobs.c.model, turns.c.owner == jobs.c.owner)
+)
 
 
 def _waiting(model: str) -> sa.ColumnElement[bool]:
@@ -31,15 +39,12 @@ def first_in_line(connection: sa.Connection, model: str) -> tuple[str, str] | No
     if connection.dialect.name == "postgresql":
         lock = sa.func.pg_advisory_xact_lock(CLAIM_LOCK, sa.func.hashtext(model))
         connection.execute(sa.select(lock))
-    taking_turns = jobs.outerjoin(
-        turns, sa.and_(turns.c.model == jobs.c.model, turns.c.owner == jobs.c.owner)
-    )
     owner = (
         sa.select(jobs.c.owner)
-        .select_from(taking_turns)
+        .select_from(_TAKING_TURNS)
         .where(_waiting(model))
         .group_by(jobs.c.owner, turns.c.turn)
-        .order_by(_BACKGROUND, _TURN, sa.func.min(jobs.c.created_at), jobs.c.owner)
+        .order_by(sa.func.max(jobs.c.priority) < 0, _TURN, _FIRST, jobs.c.owner)
         .limit(1)
         .scalar_subquery()
     )
@@ -65,8 +70,7 @@ def took_turn(connection: sa.Connection, model: str, owner: str) -> None:
 
 def position(connection: sa.Connection, job: Job) -> int:
     """How many queued jobs of the model are claimed before this one, if no more come."""
-    model, background = job.spec.model, job.priority < 0
-    same_kind = (jobs.c.priority < 0) == background
+    background = job.priority < 0
     sooner = sa.or_(
         jobs.c.priority > job.priority,
         sa.and_(
@@ -75,23 +79,51 @@ def position(connection: sa.Connection, job: Job) -> int:
         ),
     )
     mine = sa.select(sa.func.count()).where(
-        _waiting(model), jobs.c.owner == job.owner, same_kind, sooner
+        _waiting(job.spec.model), jobs.c.owner == job.owner, background != _ORDINARY, sooner
     )
     rank = connection.execute(mine).scalar_one()
-    others = connection.execute(
-        sa.select(sa.func.count().label("waiting"), _TURN.label("turn"))
-        .select_from(
-            jobs.outerjoin(
-                turns, sa.and_(turns.c.model == jobs.c.model, turns.c.owner == jobs.c.owner)
+    owners = _owners(connection, job.spec.model)
+    me = next((owner for owner in owners if owner.name == job.owner), None)
+    if me is None:  # it was claimed meanwhile
+        return 0
+    ahead = sum(owner.ordinary for owner in owners) if background else 0
+    for other in owners:
+        if other is not me:
+            turns_before_mine = rank + (
+                other.place(background=background) < me.place(background=background)
             )
+            ahead += min(other.background if background else other.ordinary, turns_before_mine)
+    return ahead + rank
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """What an owner has waiting for a model."""
+
+    name: str
+    turn: int
+    first: float
+    ordinary: int
+    background: int
+
+    def place(self, *, background: bool) -> tuple[int, int, float, str]:
+        """Smaller comes first in each round. Background work begins when all ordinary jobs are
+        claimed: then those who had fewest of them have waited longest.
+        """
+        return (self.ordinary if background else 0), self.turn, self.first, self.name
+
+
+def _owners(connection: sa.Connection, model: str) -> list[_Owner]:
+    query = (
+        sa.select(
+            jobs.c.owner.label("name"),
+            _TURN.label("turn"),
+            _FIRST.label("first"),
+            sa.func.count().filter(_ORDINARY).label("ordinary"),
+            sa.func.count().filter(~_ORDINARY).label("background"),
         )
-        .where(_waiting(model), jobs.c.owner != job.owner, same_kind)
+        .select_from(_TAKING_TURNS)
+        .where(_waiting(model))
         .group_by(jobs.c.owner, turns.c.turn)
-    ).all()
-    turn = sa.select(turns.c.turn).where(turns.c.model == model, turns.c.owner == job.owner)
-    my_turn = connection.execute(turn).scalar() or 0
-    ahead = rank + sum(min(row.waiting, rank + (row.turn < my_turn)) for row in others)
-    if background:
-        ordinary = sa.select(sa.func.count()).where(_waiting(model), jobs.c.priority >= 0)
-        ahead += connection.execute(ordinary).scalar_one()
-    return ahead
+    )
+    return [_Owner(*row) for row in connection.execute(query)]

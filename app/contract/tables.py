@@ -60,7 +60,7 @@ jobs = Table(
     Column("words", Text, nullable=False),
     Column("kind", String(16), nullable=False),
     Index(None, "status", "model", "owner", "priority", "created_at"),
-    Index(None, "status", "key_id"),
+    Index(None, "status", "key_id", "batch_id"),
     Index(None, "owner", "created_at", "id"),
     Index(None, "key_id"),
     Index(None, "batch_id"),

@@ -171,4 +171,5 @@ def _types(event_types: Collection[str]) -> str:
 
 def _endpoint(row: sa.Row[Any]) -> Endpoint:
     values = {name: getattr(row, name) for name in Endpoint.__dataclass_fields__}
-    return Endpoint(**values | {"event_types": tuple(json.loads(row.event_types))})
+    values["event_types"] = tuple(json.loads(row.event_types))
+    return Endpoint(**values)

@@ -25,6 +25,9 @@ export async function start(made) {
   form.elements.model.addEventListener("change", () => reflect(fields.fill()));
   form.elements.size.addEventListener("change", () => pictures.fit(form.elements.size.value));
   form.addEventListener("focusin", () => form.classList.add("open"));
+  form.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget && !form.contains(relatedTarget)) form.classList.remove("open");
+  });
   document.addEventListener("pointerdown", ({ target }) => {
     if (!form.contains(target)) form.classList.remove("open");
   });

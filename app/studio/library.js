@@ -3,7 +3,8 @@
 import * as api from "./api.js";
 import { isOpen } from "./words.js";
 
-const PAGE = 60;
+const PAGE = 100; // the most that the server tells at once
+const NEWEST = 24;
 const videos = new Map();
 const listeners = new Set();
 
@@ -101,8 +102,8 @@ export async function find(words) {
 /** Takes over what is new, and how far the open videos are. Raises Fault. */
 export async function refresh() {
   const [newest, waiting] = await Promise.all([
-    api.list({ limit: PAGE }),
-    api.list({ limit: PAGE, order: "asc", status: "queued,in_progress" }),
+    api.list({ limit: NEWEST }),
+    api.list({ limit: NEWEST, order: "asc", status: "queued,in_progress" }),
   ]);
   const fresh = newest.data.filter((video) => !videos.has(video.id)).map((video) => video.id);
   if (!search) listed = [...fresh.filter((id) => !listed.includes(id)), ...listed];

@@ -107,6 +107,7 @@ function facts(video) {
     Style: video.style,
     Avoided: video.negative_prompt,
     Model: video.model,
+    "Prompt as expanded": video.revised_prompt,
     Made: moment(video.created_at),
   };
   const told = Object.entries(rows).filter(([, value]) => value || value === 0);

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import httpx
 import imageio_ffmpeg
 import pytest
+import structlog
 import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -18,6 +19,14 @@ from app.contract.settings import Settings
 from app.main import create_app, listen
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_tracebacks():
+    """The default prints every variable of every frame, which takes half a minute for one fault."""
+    *others, _console = structlog.get_config()["processors"]
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, console])
 
 
 @pytest.fixture(scope="session")

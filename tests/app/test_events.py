@@ -75,9 +75,14 @@ def test_pictures_of_the_work_are_sent_when_there_are_new_ones(server, follow):
 def test_who_comes_back_is_told_only_what_is_new(server, follow):
     video_id = create(server)
     known = next(iter(follow(video_id)))[1]
-    again = follow(video_id, **{"Last-Event-ID": known})
-    server.client.post(f"/v1/videos/{video_id}/cancel")
-    assert [told["status"] for _, _, told in again] == ["failed"]
+    url, headers = f"/v1/videos/{video_id}/events", {"Last-Event-ID": known}
+    with server.client.stream("GET", url, headers=headers) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 1000"
+        next(iter(follow(video_id)))  # so the job has been looked at for both
+        server.client.post(f"/v1/videos/{video_id}/cancel")
+        told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert [video["status"] for video in told] == ["failed"]
 
 
 def test_the_end_is_told_again_to_who_comes_back(server, follow, finish):

@@ -93,6 +93,25 @@ def test_a_picture_is_edited_from_a_list_of_one(client, capabilities, png):
         assert (spec.strength, spec.frames, spec.width, magic) == (0.5, 1, 64, b"ftyp")
 
 
+def test_a_model_that_cannot_edit_says_so(client, png):
+    answer = client.post(EDITS, data={"prompt": "x"}, files={"image": ("a.png", png)})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
+
+
+def test_a_picture_comes_before_the_videos_of_its_owner(client):
+    client.post("/v1/videos", json={"prompt": "x", "priority": 100})
+    client.post("/v1/videos", json={"prompt": "x"})
+    kinds = []
+
+    def note(parts, job):
+        kinds.append(job.spec.output)
+        draw(parts, job)
+
+    with working(client.parts, note):
+        post(client)
+    assert kinds.index("png") <= 1
+
+
 def test_a_stream_shows_pictures_on_the_way(client):
     with working(client.parts, draw_in_steps):
         answer = post(client, stream=True, partial_images=2)

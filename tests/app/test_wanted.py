@@ -112,6 +112,14 @@ def test_a_storyboard_is_prompts_that_share_the_frames(able, form):
         assert (made["prompt"], made["frames"]) == ("two balls", 21)
 
 
+def test_a_video_is_found_by_its_title_and_by_its_parts(able):
+    video = create(able, prompt="two balls", storyboard=SHOTS)
+    create(able)
+    for words in ("two", "BLUE ball", "red two"):
+        found = able.get("/v1/videos", params={"search": words}).json()["data"]
+        assert [one["id"] for one in found] == [video["id"]]
+
+
 def test_a_style_holds_for_every_part_of_a_storyboard(able):
     shots = spec_of(able, create(able, storyboard=SHOTS, style="sketch")).shots
     assert [shot.prompt for shot in shots] == [

@@ -1,6 +1,6 @@
 import pytest
 
-from app.contract.keys import KeyNotFound
+from app.contract.keys import KeyLimits, KeyNotFound
 
 
 def test_a_key_is_known_by_its_secret_until_it_is_revoked(store):
@@ -28,3 +28,36 @@ def test_keys_are_listed_in_order_and_revoked_once(store):
     for missing in (made[0].id, "key_none"):
         with pytest.raises(KeyNotFound, match=missing):
             store.keys.revoke(missing)
+
+
+def test_a_key_is_its_own_tenant_unless_it_is_given_one(store):
+    alone, shared = store.keys.create("a")[0], store.keys.create("b", tenant="team")[0]
+    assert (alone.id, "team") == (alone.tenant, shared.tenant)
+    assert [alone, shared] == store.keys.list()
+
+
+def test_a_key_is_for_its_scopes_and_what_they_include(store):
+    every = store.keys.create("a")[0]
+    some = store.keys.create("b", scopes=("videos:read", "files"))[0]
+    assert every.allows("videos", reading=False)
+    assert some.allows("videos", reading=True) and not some.allows("videos", reading=False)
+    assert some.allows("files", reading=True) and some.allows("files", reading=False)
+    assert not some.allows("batches", reading=True)
+
+
+@pytest.mark.parametrize("scope", ["video", "videos:write", "videos:", "", "*"])
+def test_a_scope_that_does_not_exist_is_refused(store, scope):
+    with pytest.raises(ValueError, match="is no scope"):
+        store.keys.create("a", scopes=(scope,))
+
+
+@pytest.mark.parametrize("given", [{"name": ""}, {"name": "a", "tenant": "x" * 65}])
+def test_names_have_a_length(store, given):
+    with pytest.raises(ValueError, match="between 1 and 64"):
+        store.keys.create(**given)
+
+
+def test_a_keys_limits_are_kept(store):
+    limits = KeyLimits(rpm=60, jobs=2, queued=10, seconds_day=600.5, storage_bytes=2**40)
+    made, secret = store.keys.create("a", limits=limits)
+    assert limits == store.keys.verify(secret).limits == store.keys.get(made.id).limits

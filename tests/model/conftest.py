@@ -16,6 +16,7 @@ from model.vae import VAE, VAEConfig
 
 PIECES = ["<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz", "▁red", "▁ball"]
 TEXT_WIDTH = 20
+Z = 6  # latent channels
 STEM = "diffusion_pytorch_model.safetensors"
 
 
@@ -31,6 +32,20 @@ def write_module(folder: Path, name: str, module: torch.nn.Module) -> None:
             parameter.add_(0.2 * torch.randn_like(parameter))
     write_json(folder / "config.json", {"_class_name": name, **asdict(module.config)})
     save_file(module.state_dict(), folder / STEM)
+
+
+def write_transformer(folder: Path, in_channels: int) -> None:
+    config = TransformerConfig(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=in_channels,
+        out_channels=Z,
+        text_dim=TEXT_WIDTH,
+        freq_dim=16,
+        ffn_dim=40,
+        num_layers=2,
+    )
+    write_module(folder / "transformer", "WanTransformer3DModel", Transformer(config))
 
 
 def write_text_encoder(folder: Path) -> None:
@@ -53,23 +68,8 @@ def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights") / "small"
     write_text_encoder(folder)
-    z = 6
-    write_module(
-        folder / "transformer",
-        "WanTransformer3DModel",
-        Transformer(
-            TransformerConfig(
-                num_attention_heads=2,
-                attention_head_dim=12,
-                in_channels=z,
-                out_channels=z,
-                text_dim=TEXT_WIDTH,
-                freq_dim=16,
-                ffn_dim=40,
-                num_layers=2,
-            )
-        ),
-    )
+    z = Z
+    write_transformer(folder, in_channels=z)
     write_module(
         folder / "vae",
         "AutoencoderKLWan",
@@ -127,4 +127,14 @@ def windowed(checkpoint, tmp_path_factory) -> Path:
     own |= {"window_frames": 13, "window_overlap": 1, "max_frames": 401}
     own["refine"] |= {"steps": 1, "tile": [4, 5]}
     (folder / "kinora.json").write_text(json.dumps(own))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def by_channels(windowed, tmp_path_factory) -> Path:
+    """The same of the A14B image-to-video kind: given frames are channels, all times are one."""
+    torch.manual_seed(1)
+    folder = shutil.copytree(windowed, tmp_path_factory.mktemp("channels") / "small")
+    write_transformer(folder, in_channels=2 * Z + 4)
+    write_json(folder / "model_index.json", {"_class_name": "WanImageToVideoPipeline"})
     return folder

@@ -103,6 +103,7 @@ def config(tmp_path):
         schedule=ScheduleConfig(),
         text_length=512,
         max_frames=121,
+        window_frames=121,
         defaults=PRESETS["wan2.2-ti2v"],
     )
 

@@ -190,7 +190,16 @@ def test_capabilities_say_what_the_folder_says(pipeline):
         able.steps,
         able.guidance,
     ) == (96, 64, 5, 16, 3, 3.0)
-    assert {"text", "image", "first_last", "edit"} == set(able.modes)
+    assert {
+        "text",
+        "image",
+        "first_last",
+        "edit",
+        "extend",
+        "lead_in",
+        "loop",
+        "storyboard",
+    } == set(able.modes)
 
 
 @pytest.mark.parametrize(

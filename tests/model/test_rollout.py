@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model import Pipeline, Progress, Request, Shot
+from model import Pipeline, Progress, Request, Shot, frames_done
 from model.canvas import from_uint8, to_uint8
 
 
@@ -173,3 +173,47 @@ def test_what_is_kept_does_not_grow_with_the_clip(windowed):
         on_step=lambda p: sizes.append(sum(t.nbytes for t in p.state().values())),
     )
     assert max(sizes) <= 1.05 * max(sizes[: len(sizes) // 2])
+
+
+@pytest.fixture(scope="module")
+def channels(by_channels):
+    return Pipeline.load(by_channels)
+
+
+def test_without_times_for_each_frame_a_window_goes_on_from_the_last_picture(channels):
+    request = Request("a", frames=25, image=Image.new("RGB", (96, 64), (9, 99, 200)), seed=2)
+    states = []
+    chunks = list(channels.generate(request, on_step=lambda p: states.append(p.state())))
+    made = torch.cat(chunks)
+    assert [1, *[4] * 6] == [len(chunk) for chunk in chunks]
+    # Each window but the first is a clip of its own that begins with the picture before it.
+    begun = next(s for s in states if s["place"][0] == 1)
+    assert torch.equal(begun["picture"][0], made[frames_done(begun) - 1])
+    assert begun["base"].shape[2] == 4
+
+
+def test_a_clip_of_pictures_goes_on_from_the_last_of_the_frames_before(channels, clip):
+    request = Request("a", frames=16, before=clip, seed=3)
+    made = frames(channels, request)
+    same = frames(channels, Request("a", frames=16, before=clip[-1:], seed=3))
+    assert torch.equal(made, same)
+    assert not torch.equal(made, frames(channels, Request("a", frames=16, before=clip[:1], seed=3)))
+
+
+def test_a_clip_of_pictures_is_resumed_in_the_same_bits(channels, clip):
+    request = Request("a", frames=28, before=clip, seed=3)
+    states = []
+    made = frames(channels, request, on_step=lambda p: states.append(p.state()))
+    for state in states[2::5]:
+        chunks = list(channels.generate(request, resume=state))
+        assert torch.equal(made[frames_done(state) :], torch.cat(chunks))
+
+
+def test_what_a_checkpoint_cannot_go_on_from_is_refused(channels, clip):
+    for field, request in {
+        "after": Request("a", after=clip, before=clip, frames=8),
+        "loop": Request("a", loop=True, image=Image.new("RGB", (96, 64))),
+        "image": Request("a"),
+    }.items():
+        with pytest.raises(ValueError, match=rf"^{field}: "):
+            channels.generate(request)

@@ -21,6 +21,7 @@ from worker.failures import TABLE, UNKNOWN, failure_of
         (OSError(28, "No space left on device"), "worker_error", True),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", False),
         (MemoryError(), "out_of_memory", False),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory", False),
         (KeyError("x"), "server_error", True),
     ],
 )

@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import threading
 import time
@@ -8,15 +9,17 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from obstore.exceptions import GenericError as StorageError
 from PIL import Image
 
 from app.contract import outputs
 from app.contract.blobs import Blobs
 from app.contract.checkpoints import STATE, work_key
-from app.contract.job import Stage, Status, input_key, output_key, output_prefix
+from app.contract.job import Output, Stage, Status, input_key, output_key, output_prefix
 from worker.encode import Encoding
+from worker.progress import LeaseLost
 from worker.references import request_of
-from worker.render import render
+from worker.render import _complete, _record, render
 from worker.segments import Segments
 
 
@@ -223,6 +226,60 @@ def test_a_full_disk_is_tried_again_elsewhere_and_then_fails(place, spec):
     failed = place.store.get(job.id)
     assert (failed.status, failed.error_code) == (Status.FAILED, "worker_error")
     assert "/" not in failed.error_message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_scratch_disk_costs_an_attempt_and_not_the_job(place, spec):
+    spec = replace(spec, width=256, height=256, frames=33)
+    job = claim(place, spec)
+    place.scratch.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place.scratch], check=True)
+    try:
+        render(job, place)
+        assert list(place.scratch.iterdir()) == []
+    finally:
+        subprocess.run(["umount", place.scratch], check=True)
+    queued = place.store.get(job.id)
+    assert (queued.status, queued.losses) == (Status.QUEUED, 1)
+    render(place.store.claim(spec.model, "worker-2", 60), place)
+    assert place.store.get(job.id).status is Status.COMPLETED
+
+
+class Interrupted(Blobs):
+    """A storage that does not answer now and then."""
+
+    def put(self, key, data, content_type):
+        self.__class__.asked = getattr(self, "asked", 0) + 1
+        if self.asked % 2:
+            raise StorageError("503")
+        return super().put(key, data, content_type)
+
+
+def test_a_storage_that_is_away_for_a_while_is_waited_for(place, spec):
+    job = claim(place, spec)
+    patient = replace(place.worker, patience_s=60)
+    render(job, replace(place, blobs=Interrupted(place.blobs._store), worker=patient))
+    assert place.store.get(job.id).status is Status.COMPLETED
+
+
+def test_a_completion_whose_answer_was_lost_is_one(place, spec):
+    job = claim(place, spec)
+    render(job, place)
+    done = place.store.get(job.id)
+    _complete(job, place, Output(key=done.output_key, size_bytes=1))
+    _record(job, place, LeaseLost())
+    assert place.blobs.get(done.output_key)
+
+
+def test_a_zombie_removes_its_output_and_leaves_what_others_go_on_from(place, spec):
+    zombie = claim(place, spec)
+    for key in (output_key(zombie.id, 1, "video.mp4"), work_key(zombie.id, 1, STATE)):
+        place.blobs.put(key, b"x", "video/mp4")
+    place.store.checkpoints.save(zombie.id, 1, [], 0.5)
+    place.store.upkeep.lose_of_worker("worker-1", 3)
+    place.store.claim(spec.model, "worker-2", 60)
+    _record(zombie, place, LeaseLost())
+    assert [work_key(zombie.id, 1, STATE)] == [blob.key for blob in place.blobs.list()]
 
 
 def test_a_size_that_no_clip_can_have_fails_with_a_reason(place, spec):

@@ -30,6 +30,16 @@ def test_a_job_of_a_lost_worker_is_queued_and_announced(place, model_spec):
     assert place.queue.depth(model_spec.model) == 1
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_changed_takes_no_job_away_for_ever(place, model_spec, hours):
+    job = place.store.create(model_spec)[0]
+    place.store.claim(model_spec.model, "w", 20)
+    with place.store.database.write() as connection:  # as the lease looks after the change
+        connection.exec_driver_sql(f"UPDATE jobs SET lease_until = lease_until - {3600 * hours}")
+    round_of(place)
+    assert Status.QUEUED is place.store.get(job.id).status
+
+
 def test_missing_messages_are_sent_again_and_no_more_than_those(place, model_spec):
     for _ in range(3):
         place.store.create(model_spec)

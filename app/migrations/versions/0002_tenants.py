@@ -23,7 +23,7 @@ def upgrade() -> None:
         "jobs",
         ["status", "model", "owner", "priority", "created_at"],
     )
-    op.create_index("ix_jobs_status_key_id", "jobs", ["status", "key_id"])
+    op.create_index("ix_jobs_status_key_id_batch_id", "jobs", ["status", "key_id", "batch_id"])
     op.create_index("ix_jobs_key_id", "jobs", ["key_id"])
     op.create_index("ix_jobs_batch_id", "jobs", ["batch_id"])
     for name, kind, empty in (

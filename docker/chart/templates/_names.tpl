@@ -1,0 +1,29 @@
+{{- define "kinora.labels" -}}
+app.kubernetes.io/name: kinora
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The environment of every process. */}}
+{{- define "kinora.environment" -}}
+envFrom:
+  - configMapRef: { name: {{ .Release.Name }}-settings }
+  - secretRef: { name: {{ .Values.existingSecret }} }
+{{- end }}
+
+{{/* No process needs a privilege, or to write anywhere but to its scratch volume and /tmp. */}}
+{{- define "kinora.podSecurity" -}}
+automountServiceAccountToken: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- define "kinora.security" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: { drop: [ALL] }
+{{- end }}

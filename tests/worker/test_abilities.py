@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from worker.abilities import capabilities_of, memory_bytes, pixels_within
+
+
+def test_what_the_pipeline_says_is_registered(pipeline):
+    able = capabilities_of(pipeline, "some-name", "cpu")
+    assert (able.model_id, able.grid) == ("some-name", pipeline.capabilities.grid)
+    assert able.max_pixels == pipeline.capabilities.max_pixels
+    assert set(pipeline.capabilities.modes) == set(able.modes)
+
+
+@pytest.mark.parametrize("usable", [32 * 32, 480 * 480, 1000 * 1000, 3000 * 3000])
+def test_the_limit_is_the_largest_size_that_fits(usable):
+    found = pixels_within(usable, lambda width, height: width * height, 1920 * 1088, 16)
+    assert found <= usable
+    assert found == 1920 * 1088 or (found**0.5 + 16) ** 2 > usable
+
+
+def test_sizes_that_do_not_fit_are_refused_and_not_offered(pipeline, monkeypatch):
+    need = pipeline.memory(1280, 720).peak
+    monkeypatch.setattr("worker.abilities.memory_bytes", lambda device: need)
+    able = capabilities_of(pipeline, "m", "cpu")
+    assert able.max_pixels < 1280 * 720
+    assert (1280, 720) not in able.sizes
+    assert pipeline.memory(int(able.max_pixels**0.5), int(able.max_pixels**0.5)).peak <= need
+
+
+def test_a_host_has_memory():
+    assert 2**30 < memory_bytes(torch.device("cpu")) < 2**50

@@ -1,0 +1,87 @@
+import io
+import resource
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.contract.job import Status
+from worker import generation
+from worker.render import render
+
+
+@pytest.fixture
+def large(spec):
+    """A clip whose frames take much more memory to decode than to denoise."""
+    return replace(spec, width=768, height=768, frames=5, steps=2)
+
+
+@pytest.fixture
+def memory():
+    """Limits the memory of this process to what it has now and a little more, or lifts that."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    def limit(is_limited):
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        least = now + 8 * 2**20 if is_limited else before[0]
+        resource.setrlimit(resource.RLIMIT_AS, (least, before[1]))
+
+    yield limit
+    limit(False)
+
+
+def rendered(place, spec):
+    job = place.store.create(spec)[0]
+    render(place.store.claim(spec.model, "w", 60), place)
+    return place.store.get(job.id)
+
+
+def test_a_job_that_ran_out_of_memory_goes_on_from_its_last_step(place, large, memory, caplog):
+    expected = place.blobs.get(rendered(place, large).output_key)
+    steps = count(1)
+
+    def looked():
+        memory(next(steps) == 3)  # while the first frame is decoded, and no longer
+        return False
+
+    done = rendered(replace(place, stopping=looked), large)
+    assert (done.status, done.error_message) == (Status.COMPLETED, None)
+    assert expected == place.blobs.get(done.output_key)
+    assert next(steps) > 6
+
+
+def test_a_job_that_is_too_large_fails_and_the_next_one_does_not(place, large, spec, memory):
+    steps = count(1)
+
+    def looked():
+        if next(steps) == 3:
+            memory(True)
+        return False
+
+    failed = rendered(replace(place, stopping=looked), large)
+    memory(False)
+    assert (failed.status, failed.error_code) == (Status.FAILED, "out_of_memory")
+    assert "too little memory" in failed.error_message
+    assert list(place.blobs.list()) == []
+    assert rendered(place, spec).status is Status.COMPLETED
+
+
+def test_who_watches_sees_pictures_until_the_job_ends(place, spec, monkeypatch):
+    monkeypatch.setattr(generation, "PREVIEW_S", 0.0)
+    monkeypatch.setattr(generation, "PREVIEW_SHARE", 1e9)
+    seen = {}
+    job = place.store.create(spec)[0]
+
+    def looked():
+        if (preview := place.previews.get(job.id)) is not None:
+            seen[preview.version] = preview.picture
+        return False
+
+    render(place.store.claim(spec.model, "w", 60), replace(place, stopping=looked))
+    assert len(seen) >= spec.steps
+    assert sorted(seen) == list(seen)
+    with Image.open(io.BytesIO(list(seen.values())[-1])) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (spec.width, spec.height))
+    assert place.previews.get(job.id) is None

@@ -1,0 +1,40 @@
+"""Objects without a row, in a real folder."""
+
+import pytest
+
+from app.contract.blobs import Blobs
+from app.contract.checkpoints import work_key
+from app.contract.files import file_key
+from app.contract.job import input_key, output_key
+from app.contract.settings import Settings
+from app.contract.store import Store
+from worker.orphans import remove_orphans
+
+
+@pytest.fixture
+def settings(tmp_path, migrated):
+    (tmp_path / "kinora.db").write_bytes(migrated)
+    return Settings(data=tmp_path)
+
+
+@pytest.fixture
+def store(settings):
+    store = Store.open(settings.database_url)
+    yield store
+    store.close()
+
+
+def test_what_no_row_names_is_removed_when_it_is_old(settings, store, spec):
+    blobs, job = Blobs.open(settings), store.create(spec)[0]
+    file = store.files.create(
+        file_id="file-1", owner="", key=None, purpose="vision", filename="x", size_bytes=1
+    )
+    kept = {output_key(job.id, 1, "v"), input_key(job.id, "i"), work_key(job.id, 1, "s")}
+    kept |= {file_key(file.id), "somebody/elses"}
+    lost = {output_key("video_0", 1, "v"), input_key("video_0", "i"), work_key("video_0", 1, "s")}
+    lost |= {file_key("file-0"), "health/0"}
+    for key in kept | lost:
+        blobs.put(key, b"x", "image/png")
+    assert 0 == remove_orphans(store, blobs, older_than_s=60)
+    assert len(lost) == remove_orphans(store, blobs, older_than_s=-60)
+    assert kept == {blob.key for blob in blobs.list()}
