@@ -52,17 +52,9 @@ MODEL = Capabilities(
 
 def fill(store: Store, count: int) -> list[str]:
     """Writes `count` jobs, one in ten of them waiting, the others completed; returns all ids."""
-    spec = JobSpec(
-        model="none",
-        prompt="a red ball moves right over the sea",
-        width=832,
-        height=480,
-        frames=81,
-        fps=16,
-        steps=50,
-        guidance=5.0,
-        seed=1,
-    )
+    same = ("width", "height", "frames", "fps", "steps", "guidance")
+    asked = {name: getattr(MODEL, name) for name in same}
+    spec = JobSpec(model="none", prompt="a red ball moves right over the sea", seed=1, **asked)
     first, _ = store.create(spec, owner=OWNER)
     with store.database.write() as connection:
         row = dict(connection.execute(sa.select(jobs)).mappings().one())

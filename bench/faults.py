@@ -1,6 +1,6 @@
 """Faults while jobs run: how many jobs are lost or done twice, and how long until work goes on.
 
-    python bench/faults.py --checkpoint FOLDER [--times 5] [--only NAME] [--database sqlite] …
+    python bench/faults.py [--checkpoint FOLDER] [--times 5] [--only NAME] [--database sqlite] …
 
 Every trial starts two jobs, disturbs the service at a random moment, and waits for both clips. They
 must be the same to the bit as when nothing is disturbed, and nothing may be left behind: no blobs
@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.contract.job import Status
-from bench.cluster import Cluster
-from bench.trials import LONG, MODEL, SHORT, Trials
+from app.embedded import default_checkpoint
+from bench.harness.cluster import Cluster
+from bench.harness.trials import LONG, SHORT, Trials
 
 # The faults. Each disturbs and, where that is needed, undoes it.
 
@@ -125,7 +126,7 @@ def storage(mode: str | int, seconds: float) -> Fault:
 
 def spare_messages(trials: Trials) -> None:
     """As redelivered or duplicated ones would be."""
-    trials.cluster.queue.wake(MODEL, ["spare"] * 5)
+    trials.cluster.queue.wake(trials.cluster.model, ["spare"] * 5)
 
 
 FAULTS: dict[str, Fault] = {
@@ -167,8 +168,12 @@ def trial(trials: Trials, fault: Fault, tally: Tally) -> None:
     """One fault at a random moment of a job's life."""
     tally.tried += 1
     long, short = trials.create(LONG), trials.create(SHORT)
-    trials.wait(long, lambda j: j.status is not Status.QUEUED, "a worker to take the job")
-    trials.pause(trials.random.uniform(0, trials.usual_s))
+    moment = trials.random.random()
+    trials.wait(
+        long,
+        lambda j: j.finished or (j.status is Status.IN_PROGRESS and j.progress >= moment),
+        "the moment to come",
+    )
     before = trials.get(long)
     fault(trials)
     hit = time.monotonic()
@@ -208,7 +213,7 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--storage", choices=["folder", "s3"], default="s3")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, default=default_checkpoint())
     parser.add_argument(
         "--real", action="store_true", help="workers that Celery starts, not forked ones"
     )

@@ -7,8 +7,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench.cluster import Cluster
-from bench.trials import LONG, SHORT, Trials
+from app.embedded import default_checkpoint
+from bench.harness.cluster import Cluster
+from bench.harness.trials import LONG, SHORT, Trials
 
 #: Jobs after which everything that is loaded late is loaded.
 WARM = 10
@@ -25,7 +26,7 @@ def resident_mb(process: int) -> float:
 def main() -> None:
     """Runs the jobs on one worker and prints the curve."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, default=default_checkpoint())
     parser.add_argument("--jobs", type=int, default=200)
     asked = parser.parse_args()
     with (

@@ -1,6 +1,6 @@
 """Many minutes of clients and faults at once: nothing may be lost, doubled or answered wrongly.
 
-    python bench/soak.py --checkpoint FOLDER [--minutes 30] [--every 20] [--clients 4]
+    python bench/soak.py [--checkpoint FOLDER] [--minutes 30] [--every 20] [--clients 4]
 
 Clients create, poll, cancel, delete and download; every so many seconds a random fault of
 bench/faults.py hits the service. At the end everything has to be cleared.
@@ -19,9 +19,10 @@ from pathlib import Path
 import httpx
 
 from app.contract.job import Status
-from bench.cluster import Cluster
+from app.embedded import default_checkpoint
 from bench.faults import FAULTS
-from bench.trials import LONG, MODEL, SHORT, Trials
+from bench.harness.cluster import Cluster
+from bench.harness.trials import LONG, SHORT, Trials
 
 #: What a client makes of a job it has created.
 ENDS = ("download", "download", "download", "cancel", "delete")
@@ -54,7 +55,7 @@ class Client(threading.Thread):
 
     def _one(self, key: str) -> None:
         fields = self._random.choice((SHORT, SHORT, LONG))
-        body = {"prompt": "a red ball", "model": MODEL, **fields}
+        body = {"prompt": "a red ball", "model": self._trials.cluster.model, **fields}
         created = self._call("POST", "/v1/videos", key, json=body)
         job_id = created.json()["id"]
         end = self._random.choice(ENDS)
@@ -107,7 +108,7 @@ class Client(threading.Thread):
 def main() -> None:
     """Runs the soak and prints what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, default=default_checkpoint())
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--every", type=float, default=20, help="seconds between faults")
     parser.add_argument("--clients", type=int, default=4)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 __all__ = ["level_of", "pulled"]
 
-#: How far back: 0 is not at all, 1 all the way. Without it a minute of a bouncing ball on grass grew
-#: 34 % brighter, with it 1.6 % (bench/drift.py); steps between windows became smaller as well.
+#: How far back: 0 is not at all, 1 all the way. Without it a minute of a bouncing ball on grass
+#: grew 34 % brighter, with it 1.6 %, and the steps between windows became smaller (bench/drift.py).
 PULL = 1.0
 
 

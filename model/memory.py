@@ -14,12 +14,19 @@ import torch
 from model.canvas import Canvas
 from model.config import CheckpointConfig
 from model.guidance import BATCHED_TOKENS
-from model.outline import Sizes, latent_shape
+from model.outline import FRUGAL_TILE, Sizes, latent_shape
 from model.shapes import TokenGrid
 from model.transformer import Transformer, TransformerConfig
-from model.vae import VAE, VAEConfig
+from model.vae import PIECE, VAE, VAEConfig
 
-__all__ = ["Memory", "compute_dtype", "decode_bytes", "denoise_bytes", "estimate"]
+__all__ = [
+    "Memory",
+    "compute_dtype",
+    "decode_bytes",
+    "decoder_memory",
+    "denoise_bytes",
+    "estimate",
+]
 
 FLOAT32 = 4
 #: Copies of the tokens that are alive in attention and in the feed-forward beside its hidden layer.
@@ -54,11 +61,13 @@ def estimate(
     dtype: torch.dtype,
     guided: bool = True,
     weights: int | None = None,
+    frugal: bool = False,
 ) -> Memory:
     """Memory of one clip on the device.
 
     `guided` counts two branches where classifier-free guidance runs them in one batch. `weights`,
     bytes, are those of transformers and VAE, if not given: text and image encoders left out.
+    `frugal` is as `Pipeline.generate` means it.
     """
     time, t = config.vae.scale_factor_temporal, config.window_latents
     experts = [e for e in (config.transformer, config.transformer_2) if e is not None]
@@ -66,12 +75,16 @@ def estimate(
         weights = sum(_parameters(expert) for expert in experts) * dtype.itemsize
         weights += _parameters(config.vae) * FLOAT32
     grid = _tokens(config, sizes.base, t)
-    branches = 2 if guided and grid.n <= BATCHED_TOKENS else 1
+    branches = 2 if guided and not frugal and grid.n <= BATCHED_TOKENS else 1
     contexts = 2 if guided else 1
     context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
     denoise = branches * denoise_bytes(config.transformer, grid, dtype)
     size = {"height": sizes.full.full_height, "width": sizes.full.full_width}
     decode, streams = decode_bytes(config.vae, **size), decoder_memory(config.vae, **size)
+    if frugal:
+        # What surrounds a tile makes it about twice as large, and is remembered as well.
+        sides = [2 * cells * config.vae.scale_factor_spatial for cells in FRUGAL_TILE]
+        decode = min(decode, decode_bytes(config.vae, height=sides[0], width=sides[1]))
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
     frames = FRAME_COPIES * 3 * time * size["height"] * size["width"] * FLOAT32
     if sizes.refine is not None:
@@ -95,10 +108,12 @@ def denoise_bytes(config: TransformerConfig, grid: TokenGrid, dtype: torch.dtype
 
 
 def decode_bytes(config: VAEConfig, *, height: int, width: int) -> int:
-    """Activations of the decoder, for one latent frame at a time; float32."""
-    return FLOAT32 * max(
-        STAGE_COPIES * frames * n for frames, n in _decoder_stages(config, height, width)
-    )
+    """Activations of the decoder, for one latent frame at a time; float32.
+
+    A stage takes a piece of its frames at a time, or one frame that is larger than that.
+    """
+    stages = _decoder_stages(config, height, width)
+    return FLOAT32 * max(STAGE_COPIES * min(frames * n, max(n, PIECE)) for frames, n in stages)
 
 
 def encode_bytes(config: VAEConfig, *, height: int, width: int) -> int:

@@ -15,7 +15,11 @@ from model.shapes import latent_frames
 from model.upscale import Refine, base_size
 from model.windows import Window, plan, shot_latents
 
-__all__ = ["Sizes", "counts", "latent_shape", "sizes", "windows"]
+__all__ = ["FRUGAL_TILE", "Sizes", "counts", "latent_shape", "sizes", "windows"]
+
+
+#: Latent cells (height, width) that are decoded at a time where memory is short.
+FRUGAL_TILE = (32, 32)
 
 
 @dataclass(frozen=True, slots=True)

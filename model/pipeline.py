@@ -93,6 +93,7 @@ class Pipeline:
         on_step: Callable[[Progress], None] | None = None,
         *,
         resume: Mapping[str, Tensor] | None = None,
+        frugal: bool = False,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         """Check `request` (ValueError "<field>: …") and yield its frames in chunks, in order.
 
@@ -100,7 +101,8 @@ class Pipeline:
         the small clip, where the size asked for is refined from one). `on_step` is told of each
         piece of work done, in the thread that takes the frames; what it raises stops the work.
         `resume` is what `Progress.state` gave for the same request and noise: only the frames after
-        `frames_done(resume)` are made, the same bits as without the interruption.
+        `frames_done(resume)` are made, the same bits as without the interruption. `frugal` takes
+        less memory and more time; it may take up what was begun without, up to rounding.
         """
         resolved = resolve(request, self.capabilities)
         sizes = outline.sizes(resolved.width, resolved.height, self.config, self._refine)
@@ -116,16 +118,26 @@ class Pipeline:
         if resume is not None:
             # Its shapes are those of any beginning; what it goes on from is encoded only then.
             self._nowhere(sizes).restored(resume)
-        return self._frames(resolved, sizes, windows, noise, on_step or _unheard, resume)
+        heard = on_step or _unheard
+        return self._frames(resolved, sizes, windows, noise, heard, resume, frugal=frugal)
 
-    def memory(self, width: int, height: int, *, guided: bool = True) -> Memory:
+    def memory(
+        self, width: int, height: int, *, guided: bool = True, frugal: bool = False
+    ) -> Memory:
         """Memory on the device of a clip of this size, however long, with all that is loaded."""
         sizes = outline.sizes(width, height, self.config, self._refine)
         dtype = next(self._transformers[0].parameters()).dtype
         modules = [self._text, self._vae, *self._transformers]
         modules += [] if self._clip is None else [self._clip]
         weights = sum(p.nbytes for module in modules for p in module.parameters())
-        return estimate(self.config, sizes, dtype=dtype, guided=guided, weights=weights)
+        return estimate(
+            self.config,
+            sizes,
+            dtype=dtype,
+            guided=guided and not frugal,
+            weights=weights,
+            frugal=frugal,
+        )
 
     @torch.no_grad()
     def _frames(
@@ -136,6 +148,8 @@ class Pipeline:
         noise: Tensor | None,
         report: Callable[[Progress], None],
         resume: Mapping[str, Tensor] | None,
+        *,
+        frugal: bool,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         place = self._nowhere(sizes)
         if resume is None:
@@ -149,7 +163,9 @@ class Pipeline:
         # One by one: a prompt then means the same bits, whatever is encoded beside it.
         text = torch.cat([self._text.encode([prompt]) for prompt in prompts])
         counts.text(place)
-        sampler = Sampler(self.config, self._transformers, self._vae, self._clip, request, text)
+        sampler = Sampler(
+            self.config, self._transformers, self._vae, self._clip, request, text, frugal
+        )
         yield from Rollout(sampler, sizes, windows, noise, counts, place).frames()
 
     def _nowhere(self, sizes: Sizes) -> Place:

@@ -58,7 +58,7 @@ class Decoding:
     """Frames of the latent frames that come one after the other, the first of them number `start`.
 
     `tail` holds the ones before, back to `origin`, where the clip begins, or as far as the decoder
-    looks. `again` is called after each that is passed once more.
+    looks. `again` is called after each that is passed once more. `tile` is `VAE.decode`'s.
     """
 
     def __init__(
@@ -70,15 +70,16 @@ class Decoding:
         origin: int,
         start: int,
         again: Callable[[], None],
+        tile: tuple[int, int] | None = None,
     ) -> None:
-        self._vae, self._canvas, self._stream = vae, canvas, Stream()
+        self._vae, self._canvas, self._stream, self._tile = vae, canvas, Stream(), tile
         for i in range(max(origin, start - decoder_history(vae.config)), start):
             self.next(tail.between(i, i + 1))
             again()
 
     def next(self, latent: Float[Tensor, "1 z 1 h w"]) -> Float[Tensor, "1 3 f H W"]:
         """The frames of the next latent frame, in [-1, 1], cropped to the canvas."""
-        frames = self._vae.decode(self._vae.denormalize(latent), self._stream)
+        frames = self._vae.decode(self._vae.denormalize(latent), self._stream, tile=self._tile)
         return self._canvas.crop(frames)
 
 

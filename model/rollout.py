@@ -19,9 +19,9 @@ from model.canvas import Canvas, from_uint8, to_uint8
 from model.conditioning import Conditioning, clean_frames, encode
 from model.denoise import DenoiseState, denoise
 from model.drift import level_of, pulled
-from model.outline import Sizes
 from model.place import STAGES, Place, Tail
 from model.progress import Counts
+from model.outline import FRUGAL_TILE, Sizes
 from model.replay import Decoding, Enlarging, decoder_history, encoder_history
 from model.sampling import Sampler, drawn, noised, planned, refine_plan
 from model.vae import VAE
@@ -162,6 +162,7 @@ class Rollout:
                 origin=self._origin(window),
                 start=place.decoded,
                 again=self._counts.again,
+                tile=FRUGAL_TILE if self._sampler.frugal else None,
             )
         for i in range(place.decoded, window.end):
             frames = to_uint8(self._decoding.next(tail.between(i, i + 1))).cpu()

@@ -16,7 +16,7 @@ from model.clip import ImageEncoder
 from model.conditioning import Conditioning
 from model.config import CheckpointConfig
 from model.denoise import Experts, Velocity
-from model.guidance import guide
+from model.guidance import BATCHED_TOKENS, guide
 from model.request import Resolved
 from model.schedule import Schedule, ScheduleConfig, schedule, schedule_from, tail
 from model.transformer import Transformer
@@ -34,6 +34,7 @@ class Sampler:
     """A resolved request, its encoded prompts and the networks that make its latents.
 
     `text` holds the prompt of each shot and, where guidance needs it, the negative prompt last.
+    `frugal` is less memory for more time: one branch of guidance after the other, decoded in tiles.
     """
 
     config: CheckpointConfig
@@ -42,6 +43,7 @@ class Sampler:
     clip: ImageEncoder | None
     request: Resolved
     text: Float[Tensor, "p l d"]
+    frugal: bool = False
 
     def channels(
         self, window: Window, canvas: Canvas, shape: tuple[int, ...], first: Image.Image
@@ -102,7 +104,7 @@ class Sampler:
                 self.text[rows],
                 scale,
                 image=seen,
-                tokens=t * h * w,
+                tokens=BATCHED_TOKENS + 1 if self.frugal else t * h * w,
                 rope_scale=rope_scale(self.config.train_grid, h, w),
             )
             for transformer, scale in zip(self.transformers, scales, strict=False)

@@ -33,7 +33,7 @@ WAN21_STD = (
 
 #: Elements of one activation that pass through a stage at a time: what a CPU's caches and its
 #: allocator's free lists hold. More frames at a time make nothing faster.
-_PIECE = 1 << 22
+PIECE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Decoder(nn.Module):
         if level > len(self.up_blocks):
             yield x
             return
-        for piece in x.split(max(1, _PIECE // x[:, 0].numel()), 1):
+        for piece in x.split(max(1, PIECE // x[:, 0].numel()), 1):
             if level < len(self.up_blocks):
                 y = self.up_blocks[level](piece, stream)
             else:

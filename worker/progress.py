@@ -125,7 +125,7 @@ class Lease:
                     self._job.id, self._job.attempt, self._lease_s, stage, progress
                 )
             except MoveRefused as error:
-                log.warning("lease.lost", found=error.found)
+                log.info("lease.over", found=error.found)
                 self._interruption = LeaseLost
                 return
             except SQLAlchemyError as error:

@@ -71,6 +71,7 @@ def took_turn(connection: sa.Connection, model: str, owner: str) -> None:
 def position(connection: sa.Connection, job: Job) -> int:
     """How many queued jobs of the model are claimed before this one, if no more come."""
     background = job.priority < 0
+    kind = ~_ORDINARY if background else _ORDINARY
     sooner = sa.or_(
         jobs.c.priority > job.priority,
         sa.and_(
@@ -79,7 +80,7 @@ def position(connection: sa.Connection, job: Job) -> int:
         ),
     )
     mine = sa.select(sa.func.count()).where(
-        _waiting(job.spec.model), jobs.c.owner == job.owner, background != _ORDINARY, sooner
+        _waiting(job.spec.model), jobs.c.owner == job.owner, kind, sooner
     )
     rank = connection.execute(mine).scalar_one()
     owners = _owners(connection, job.spec.model)
@@ -89,10 +90,9 @@ def position(connection: sa.Connection, job: Job) -> int:
     ahead = sum(owner.ordinary for owner in owners) if background else 0
     for other in owners:
         if other is not me:
-            turns_before_mine = rank + (
-                other.place(background=background) < me.place(background=background)
-            )
-            ahead += min(other.background if background else other.ordinary, turns_before_mine)
+            first = other.place(background=background) < me.place(background=background)
+            waiting = other.background if background else other.ordinary
+            ahead += min(waiting, rank + first)
     return ahead + rank
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.contract import events
-from app.contract.job import Job, JobNotFound, MoveRefused, Status
+from app.contract import events, line
+from app.contract.database import now
+from app.contract.job import Job, JobNotFound, MoveRefused, Stage, Status
 from app.contract.rows import job_of, state_of, visible
 from app.contract.tables import jobs
 from app.contract.upkeep import TO_CANCELLED
@@ -27,6 +28,26 @@ def cancel(connection: sa.Connection, job: Job) -> Job:
     if job.status is Status.QUEUED:
         events.job_finished(connection, job.id)
     return job_of(cancelled)
+
+
+def claim(connection: sa.Connection, model: str, worker: str, lease_s: float) -> Job | None:
+    """Gives the first job in line to a worker; None when nothing waits for the model."""
+    values = {
+        "status": Status.IN_PROGRESS,
+        "stage": Stage.TEXT,
+        "attempt": jobs.c.attempt + 1,
+        "worker": worker,
+        "lease_until": now() + lease_s,
+        "started_at": sa.func.coalesce(jobs.c.started_at, now()),
+    }
+    while (first := line.first_in_line(connection, model)) is not None:
+        job_id, owner = first
+        update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status == Status.QUEUED)
+        taken = connection.execute(update.values(values).returning(*jobs.c)).first()
+        if taken is not None:  # else it was cancelled meanwhile
+            line.took_turn(connection, model, owner)
+            return job_of(taken)
+    return None
 
 
 def fenced(

@@ -136,14 +136,15 @@ class Outbox:
             query = query.where(events.c.subject == subject)
         with self._database.read() as connection:
             rows, more = page(connection, deliveries, query, after=after, limit=limit)
-            ids = [row.id for row in rows]
-            tried = connection.execute(
-                sa.select(*delivery_attempts.c)
-                .where(delivery_attempts.c.delivery_id.in_(ids))
-                .order_by(delivery_attempts.c.number)
-            ).all()
+            of_these = sa.select(*delivery_attempts.c).where(
+                delivery_attempts.c.delivery_id.in_([row.id for row in rows])
+            )
+            tried = connection.execute(of_these.order_by(delivery_attempts.c.number))
+            attempts = [dict(attempt) for attempt in tried.mappings()]
+        names = query.selected_columns.keys()
         return [
-            row._asdict() | {"attempts": [t._asdict() for t in tried if t.delivery_id == row.id]}
+            dict(zip(names, row, strict=True))
+            | {"attempts": [a for a in attempts if a["delivery_id"] == row.id]}
             for row in rows
         ], more
 
@@ -161,7 +162,7 @@ def body_of(event_id: str, kind: str, subject: str, created_at: float) -> str:
 
 
 def _details(ids: list[str]) -> sa.Select[Any]:
-    columns = (
+    columns: list[sa.ColumnElement[Any]] = [
         deliveries.c.id,
         deliveries.c.event_id,
         deliveries.c.attempts,
@@ -171,7 +172,7 @@ def _details(ids: list[str]) -> sa.Select[Any]:
         events.c.type,
         events.c.subject,
         events.c.created_at,
-    )
+    ]
     return (
         sa.select(*columns)
         .join(events, events.c.id == deliveries.c.event_id)

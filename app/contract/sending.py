@@ -56,10 +56,14 @@ class Sender:
         """
         began = time.monotonic()
         network = _Network(self, began + self.timeout_s)
-        headers = signed_headers(secrets, event_id, int(time.time()), body)
+        signed = signed_headers(secrets, event_id, int(time.time()), body)
         try:
             parsed = checked(url, allow_private=self.allow_private)
-            headers |= {"host": parsed.netloc.decode("ascii"), "content-type": "application/json"}
+            headers: list[tuple[bytes | str, bytes | str]] = [
+                ("host", parsed.netloc),
+                ("content-type", "application/json"),
+                *signed.items(),
+            ]
             target = httpcore.URL(
                 scheme=parsed.raw_scheme,
                 host=parsed.raw_host,

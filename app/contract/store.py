@@ -235,23 +235,8 @@ class Store:
         The message that woke the worker does not choose: the order is here alone, so that lost,
         doubled and late messages change nothing.
         """
-        values = {
-            "status": Status.IN_PROGRESS,
-            "stage": Stage.TEXT,
-            "attempt": jobs.c.attempt + 1,
-            "worker": worker,
-            "lease_until": now() + lease_s,
-            "started_at": sa.func.coalesce(jobs.c.started_at, now()),
-        }
         with self.database.write() as connection:
-            while (first := line.first_in_line(connection, model)) is not None:
-                job_id, owner = first
-                update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status == Status.QUEUED)
-                taken = connection.execute(update.values(values).returning(*jobs.c)).first()
-                if taken is not None:  # else it was cancelled meanwhile
-                    line.took_turn(connection, model, owner)
-                    return job_of(taken)
-        return None
+            return moves.claim(connection, model, worker, lease_s)
 
     def beat(
         self, job_id: str, attempt: int, lease_s: float, stage: Stage, progress: float

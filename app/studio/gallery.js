@@ -37,6 +37,7 @@ export function pick(picked) {
 
 function refill(resized) {
   const next = library.finished();
+  invite(next.length > 0 || library.open().length > 0 || !library.isComplete());
   const same = next.length === videos.length && next.every((video, at) => video === videos[at]);
   if (same && resized !== true) return;
   videos = next;
@@ -47,10 +48,14 @@ function refill(resized) {
   const { places: found, height } = arrange(shapes, width, wanted, GAP_PX);
   places = found;
   $("grid").style.height = `${height}px`;
-  $("empty").hidden = videos.length > 0 || library.open().length > 0 || !library.isComplete();
-  $("empty").classList.toggle("searched", library.searched() !== "");
-  $("composer").classList.toggle("first", !$("empty").hidden && !library.searched());
   draw();
+}
+
+/** Says what to do where there is nothing to see. */
+function invite(filled) {
+  $("empty").hidden = filled;
+  $("empty").classList.toggle("searched", library.searched() !== "");
+  $("composer").classList.toggle("first", !filled && !library.searched());
 }
 
 /** Width over height; what is extremely long is shown less so. */

@@ -81,8 +81,13 @@ def run(stage: str, options: argparse.Namespace) -> None:
         train_vae.train(train_vae.VaeRun(runs / "vae", **common, **length))
         train_vae.export(runs / "vae", runs / "exported")
     elif stage == "polish":
-        length = {"minutes": options.minutes or 16, "lr": 1.5e-3}
-        polish = train_vae.VaeRun(runs / "polish", polish=runs / "exported", **common, **length)
+        polish = train_vae.VaeRun(
+            runs / "polish",
+            polish=runs / "exported",
+            minutes=options.minutes or 16,
+            lr=1.5e-3,
+            **common,
+        )
         train_vae.polish(polish, runs / "exported")
     elif stage == "transformer":
         length = {"minutes": options.minutes} if options.minutes else {}

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -27,6 +28,8 @@ from model.training.optim import Weights
 
 # Matrices that AdamW steps: embeddings, and the layers that meet data and truth.
 PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "attention_bias")
+# How much more a token of the object weighs in the flow loss than one of the background.
+OBJECT_WEIGHT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,9 @@ def loss_of(
     tokenizer: TextEncoder,
     lesson: Lesson,
     truth_weight: float,
-    object_weight: float,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """The flow loss (object tokens weigh 1 + `object_weight` times coverage) and the head's."""
+    """The flow loss, most of it where the object is, and the head's loss."""
     dtype = learner.transformer.proj_out.weight.dtype
     device = learner.transformer.proj_out.weight.device
     clips, clean = lesson.clips, lesson.clean
@@ -77,7 +79,9 @@ def loss_of(
     velocity = learner.transformer(mixed.to(device, dtype), (sigma * 1000).to(device), text)
     handle.remove()
     error = (velocity.float() - (noise - x).to(device)) ** 2
-    weight = 1 + object_weight * clips.coverage.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    # What is next to an object counts as much as the object: an outline has two sides.
+    near = F.max_pool2d(clips.coverage, 3, stride=1, padding=1)
+    weight = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
     weight = (weight * ~clean[:, :, None, None]).to(device)[:, None]
     flow = (error * weight).sum() / (weight.sum() * error.shape[1])
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
@@ -111,8 +115,7 @@ def train(run: TransformerRun) -> None:
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
         lesson = draw_lesson(run.tokens, pools, generator)
         truth_weight = 0.5 if done < 0.75 else 0.1
-        object_weight = 4.0 if done < 0.6 else 2.0
-        terms = loss_of(learner, tokenizer, lesson, truth_weight, object_weight, generator)
+        terms = loss_of(learner, tokenizer, lesson, truth_weight, generator)
         terms["loss"].backward()
         scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
         norm = weights.step(scale)

@@ -1,9 +1,16 @@
 """The real application over a SQLite file, a blob folder and a real Redis-compatible server."""
 
 import io
+import os
+import signal
+import socket
 import subprocess
+import sys
 import threading
+import time
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -14,9 +21,11 @@ import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.client import Client
 from app.contract.job import Output, output_key
 from app.contract.settings import Settings
 from app.main import create_app, listen
+from app.parts import Parts
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -141,3 +150,80 @@ def make_image(kind, size=(64, 64), mode="RGB", **options):
 @pytest.fixture
 def image():
     return make_image
+
+
+# For the tests of the commands.
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Starts `kinora` with these arguments; gives its process."""
+
+    def command(*arguments, **environment):
+        variables = {
+            k: v for k, v in os.environ.items() if not k.startswith("KINORA_")
+        } | environment
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *map(str, arguments)],
+            cwd=ROOT,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def run(command):
+    """Runs `kinora` to its end."""
+
+    def run(*arguments, **environment):
+        """Exit code, stdout, stderr."""
+        process = command(*arguments, **environment)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        return process.returncode, out.decode(), err.decode()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def until():
+    """Waits for a condition to hold; gives what it was."""
+
+    def until(condition, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return value
+
+    return until
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory, settings_in, capabilities, until):
+    """The API's own process on a free port, with a model on offer; gives (address, parts)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = replace(settings_in(tmp_path_factory.mktemp("api")), port=port)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.main"], cwd=ROOT, env=os.environ | settings.to_env()
+    )
+    parts = Parts.open(settings)
+    parts.store.models.register("worker-1", capabilities)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        with Client.of(address) as client:
+            until(lambda: client.is_alive() or process.poll() is not None)
+        yield address, parts
+    finally:
+        parts.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)

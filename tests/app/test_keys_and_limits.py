@@ -58,6 +58,12 @@ def test_a_key_opens_what_it_is_for(client, caller, scopes, allowed):
     assert all(answer.status_code == 403 for answer in refused)
 
 
+def test_a_key_for_looking_only_does_not_see_what_signs_deliveries(client, caller):
+    headers = caller(scopes=("webhooks:read",))
+    assert client.get("/v1/webhook_endpoints", headers=headers).status_code == 200
+    assert client.get("/v1/webhook_secret", headers=headers).status_code == 403
+
+
 def test_too_many_requests_a_minute_are_told_when_to_come_again(client, caller):
     headers = caller(limits=KeyLimits(rpm=2))
     for _ in range(2):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 #: Debian's and Google's names for it.
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 #: Long enough for a busy machine; what is waited for is mostly a video.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 
 
 class Process:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 def plays(page):
     """Waits until the player's time goes on."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not page.evaluate("document.querySelector('#video').currentTime > 0.05"):
         assert time.monotonic() < deadline
         page.wait_for_timeout(50)

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from model import Pipeline
 from model.config import PRESETS, CheckpointConfig
-from model.memory import compute_dtype, decode_bytes, denoise_bytes, estimate
+from model.memory import compute_dtype, decode_bytes, decoder_memory, denoise_bytes, estimate
+from model.outline import sizes
 from model.schedule import ScheduleConfig
 from model.shapes import TokenGrid
 from model.transformer import TransformerConfig
+from model.upscale import Refine
 from model.vae import VAEConfig
 
 NARROW = TransformerConfig(
@@ -70,7 +73,8 @@ def test_estimates_are_within_a_factor_of_two_of_what_a_process_takes():
         "float32": denoise_bytes(NARROW, GRID, torch.float32),
         "wide feed-forward": denoise_bytes(replace(NARROW, ffn_dim=2048), GRID, torch.float32),
         "bfloat16": denoise_bytes(NARROW, GRID, torch.bfloat16),
-        "decode": decode_bytes(SMALL_VAE, height=128, width=192),
+        "decode": decode_bytes(SMALL_VAE, height=128, width=192)
+        + decoder_memory(SMALL_VAE, height=128, width=192),
     }
     taken = map(int, run.stdout.split())
     for (name, expected), actual in zip(estimates.items(), taken, strict=True):
@@ -108,27 +112,47 @@ def config(tmp_path):
     )
 
 
+def memory_of(config, width=1280, height=704, **more):
+    more = {"dtype": torch.bfloat16} | more
+    return estimate(config, sizes(width, height, config, None), **more)
+
+
 def test_the_weights_of_a_5b_model_are_counted_in_their_dtype(config):
-    size = {"width": 1280, "height": 704, "frames": 121}
-    narrow = estimate(config, **size, dtype=torch.bfloat16)
-    wide = estimate(config, **size, dtype=torch.float32)
+    narrow, wide = (memory_of(config, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
     assert wide.weights - narrow.weights == pytest.approx(2 * 5.0e9, rel=0.01)
-    assert narrow.peak == narrow.weights + max(narrow.denoise, narrow.decode)
     assert 12e9 < narrow.peak < 40e9  # what such cards are known to manage
+    assert memory_of(config, weights=10**9).weights == 10**9
 
 
-def test_more_frames_take_more_memory_to_denoise_but_not_to_decode(config):
-    size = {"width": 1280, "height": 704, "dtype": torch.bfloat16}
-    short, long = (estimate(config, **size, frames=frames) for frames in (17, 121))
-    assert long.denoise > 4 * short.denoise
-    assert long.decode == short.decode
+def test_longer_windows_take_more_memory_to_denoise_but_not_to_decode(config):
+    short, long = (memory_of(replace(config, window_frames=frames)) for frames in (17, 121))
+    assert long.denoise > 2 * short.denoise
+    assert (long.decode - short.decode) < 0.1 * short.decode
+    assert long.streams == short.streams
 
 
 def test_a_second_expert_doubles_the_transformers_weights(config):
-    size = {"width": 832, "height": 480, "frames": 81, "dtype": torch.bfloat16}
-    one = estimate(config, **size)
-    two = estimate(replace(config, transformer_2=config.transformer), **size)
+    one = memory_of(config)
+    two = memory_of(replace(config, transformer_2=config.transformer))
     assert two.weights - one.weights == pytest.approx(10.0e9, rel=0.01)
+
+
+def test_a_clip_that_is_refined_is_denoised_in_less_memory(config):
+    refine = Refine(base_pixels=640 * 352, strength=0.4, steps=2, tile=(11, 20), overlap=2)
+    whole = memory_of(config)
+    refined = estimate(config, sizes(1280, 704, config, refine), dtype=torch.bfloat16)
+    assert refined.denoise < 0.7 * whole.denoise
+    assert refined.streams > whole.streams  # enlarged frames are encoded, as a stream too
+
+
+def test_a_loaded_checkpoint_counts_all_that_is_loaded(checkpoint):
+    pipeline = Pipeline.load(checkpoint)
+    loaded = (pipeline._text, pipeline._vae, *pipeline._transformers)
+    weights = sum(p.nbytes for module in loaded for p in module.parameters())
+    memory = pipeline.memory(96, 64)
+    assert memory.weights == weights
+    assert memory.peak == weights + memory.streams + max(memory.denoise, memory.decode)
+    assert pipeline.memory(960, 640).peak > memory.peak
 
 
 def test_the_cpu_computes_in_bfloat16_only_where_it_multiplies_it():

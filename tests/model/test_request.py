@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.request import Capabilities, Request
+from model.request import Capabilities, Request, Shot
 from model.resolve import resolve
 
 ABLE = Capabilities(
     model_id="tiny",
-    modes=("text", "image", "first_last", "edit"),
+    modes=("text", "image", "first_last", "edit", "extend", "lead_in", "loop", "storyboard"),
     grid=32,
     frame_factor=4,
     max_frames=81,
@@ -61,6 +61,17 @@ def test_a_video_says_its_own_size_and_length():
     assert resolved.strength == 0.8
 
 
+def test_a_clip_that_goes_on_has_one_frame_less_by_default():
+    assert resolve(Request("a", before=VIDEO), ABLE).frames == 32
+
+
+def test_the_shots_are_the_length_and_a_prompt_alone_is_one_shot():
+    shots = (Shot("a", 10), Shot("b", 11))
+    resolved = resolve(Request("", shots=shots), ABLE)
+    assert (resolved.frames, resolved.shots) == (21, shots)
+    assert resolve(Request("a", frames=9), ABLE).shots == (Shot("a", 9),)
+
+
 NAN, INF = float("nan"), float("inf")
 
 
@@ -82,6 +93,10 @@ NAN, INF = float("nan"), float("inf")
         ("image", ["picture.png", b"", torch.zeros(3, 8, 8)]),
         ("last_image", [PICTURE, "x"]),
         ("video", [[], "v.mp4", VIDEO.float(), VIDEO[0], VIDEO[..., :2]]),
+        ("before", [[], "v.mp4", VIDEO.float(), VIDEO[0], VIDEO[:0]]),
+        ("after", [[], VIDEO.float(), VIDEO[..., :2], VIDEO[:0]]),
+        ("loop", [1, "yes", None]),
+        ("shots", ["a", [Shot("a", 9)], (3,), (Shot("a", 3), Shot("b", 6)), (Shot(b"a", 9),)]),
     ],
 )
 def test_a_bad_value_is_refused_by_its_field(field, values):
@@ -106,6 +121,19 @@ def test_a_bad_value_is_refused_by_its_field(field, values):
         ("video", Request("a", video=VIDEO, image=PICTURE), ABLE),
         ("video", Request("a", video=VIDEO, width=64), ABLE),
         ("frames", Request("a", video=VIDEO[:4]), ABLE),
+        ("before", Request("a", before=VIDEO), replace(ABLE, modes=("text",))),
+        ("after", Request("a", after=VIDEO), replace(ABLE, modes=("text",))),
+        ("loop", Request("a", loop=True), replace(ABLE, modes=("text",))),
+        ("shots", Request("", shots=(Shot("a", 9),)), replace(ABLE, modes=("text",))),
+        ("before", Request("a", before=VIDEO, image=PICTURE), ABLE),
+        ("video", Request("a", video=VIDEO, after=VIDEO), ABLE),
+        ("after", Request("a", after=VIDEO, image=PICTURE, last_image=PICTURE), ABLE),
+        ("before", Request("a", before=VIDEO, loop=True), ABLE),
+        ("loop", Request("a", loop=True, image=PICTURE, last_image=PICTURE), ABLE),
+        ("frames", Request("a", before=VIDEO, frames=9), ABLE),
+        ("frames", Request("a", loop=True, frames=5), ABLE),
+        ("shots", Request("a", shots=(Shot("a", 9),), frames=13), ABLE),
+        ("frames", Request("a", shots=(Shot("a", 8), Shot("b", 8))), ABLE),
         ("strength", Request("a", video=VIDEO, strength=0), ABLE),
         ("strength", Request("a", video=VIDEO, strength=1.1), ABLE),
         ("strength", Request("a", video=VIDEO, strength=NAN), ABLE),

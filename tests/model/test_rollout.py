@@ -217,3 +217,10 @@ def test_what_a_checkpoint_cannot_go_on_from_is_refused(channels, clip):
     }.items():
         with pytest.raises(ValueError, match=rf"^{field}: "):
             channels.generate(request)
+
+
+def test_a_frugal_clip_is_the_same_up_to_rounding(pipeline, clip):
+    request = Request("a", width=700, height=600, frames=8, before=clip, steps=1)
+    plain, frugal = frames(pipeline, request), frames(pipeline, request, frugal=True)
+    assert (plain.int() - frugal.int()).abs().max() <= 2
+    assert pipeline.memory(1920, 1080, frugal=True).peak <= pipeline.memory(1920, 1080).peak

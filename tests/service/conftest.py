@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.cluster import Cluster
-from bench.trials import Trials
+from bench.harness.cluster import Cluster
+from bench.harness.trials import Trials
 
 
 @pytest.fixture(scope="module", params=["sqlite, folder", "postgresql, s3"])

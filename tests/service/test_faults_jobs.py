@@ -11,7 +11,7 @@ import pytest
 
 from app.contract.job import Stage, Status, output_prefix
 from bench.faults import FAULTS, Tally, storage, trial
-from bench.trials import LONG, SHORT
+from bench.harness.trials import LONG, SHORT
 
 pytestmark = pytest.mark.service
 

@@ -69,12 +69,12 @@ class Part:
 
 
 class Zygote:
-    """A process that forks workers which have their checkpoint at once (bench/zygote.py)."""
+    """A process that forks workers which have their checkpoint at once (zygote.py)."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.zygote"],
+                [sys.executable, "-m", "bench.harness.zygote"],
                 env=os.environ | environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -93,9 +93,8 @@ class Zygote:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # closes its pipes and waits
+            pass
 
 
 @dataclass

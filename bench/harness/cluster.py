@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,8 +24,9 @@ from app.contract.settings import Settings
 from app.contract.store import Store
 from app.embedded import redis_command
 from app.migrations.upgrade import upgrade
-from bench.parts import ForkedPart, Part, Zygote
-from bench.proxy import Proxy
+from bench.harness.parts import ForkedPart, Part, Zygote
+from bench.harness.proxy import Proxy
+from worker.settings import WorkerSettings
 
 #: Far above what anything here takes; a deadline against hanging, not a measurement.
 PATIENCE_S = 300
@@ -51,6 +52,7 @@ class Cluster:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.model = WorkerSettings(checkpoint=checkpoint).served_id
         self.proxy: Proxy | None = None
         self.parts: dict[str, Part] = {}
         self.sockets = folder / "s"
@@ -127,6 +129,8 @@ class Cluster:
         for name in servers:
             if name in self.parts:
                 self.parts[name].stop(signal.SIGINT if name == "postgresql" else signal.SIGKILL)
+        self.queue.close()
+        self.store.close()
         if self.zygote is not None:
             self.zygote.close()
         if self.proxy is not None:
@@ -215,8 +219,10 @@ class Cluster:
     def _servers_ready(self) -> bool:
         try:
             if "postgresql" in self.parts:
-                Store.open(self.settings.database_url).database.engine.connect().close()
-            Queue(self.settings.redis_url).check()
+                with closing(Store.open(self.settings.database_url)) as store:
+                    store.database.engine.connect().close()
+            with closing(Queue(self.settings.redis_url)) as queue:
+                queue.check()
             Blobs.open(self.settings).check()
         except Exception:  # noqa: BLE001 - whatever a server that is starting does
             return False

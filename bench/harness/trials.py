@@ -11,9 +11,8 @@ import sqlalchemy as sa
 
 from app.contract.job import Job, Status
 from app.contract.tables import checkpoints
-from bench.cluster import Cluster
+from bench.harness.cluster import Cluster
 
-MODEL = "random-ti2v"
 LONG = {"size": "64x64", "seconds": "4.84", "fps": 6, "num_inference_steps": 40, "seed": 1}
 SHORT = {"size": "64x64", "seconds": "1.5", "fps": 6, "num_inference_steps": 4, "seed": 2}
 
@@ -36,7 +35,7 @@ class Trials:
             with suppress(httpx.HTTPError):
                 answer = self.client.post(
                     f"{self.random.choice(self.cluster.urls)}/v1/videos",
-                    json={"prompt": "a red ball", "model": MODEL, **fields},
+                    json={"prompt": "a red ball", "model": self.cluster.model, **fields},
                     headers={"idempotency-key": key},
                 )
                 if answer.status_code == 200:
@@ -139,5 +138,5 @@ class Trials:
             "processes": cluster.processes("ffmpeg"),
         }
         if cluster.zygote is None:  # forked workers take no messages
-            found["messages"] = [1] * cluster.queue.depth(MODEL)
+            found["messages"] = [1] * cluster.queue.depth(cluster.model)
         return {name: things for name, things in found.items() if things}
