@@ -143,7 +143,8 @@ def _shots(path: Path) -> list[dict[str, Any]]:
 
 
 def _metadata(pairs: Sequence[str]) -> dict[str, str]:
-    found = dict(pair.partition("=")[::2] for pair in pairs if "=" in pair)
+    split = [pair.partition("=") for pair in pairs]
+    found = {name: value for name, mark, value in split if mark}
     if len(found) != len(pairs):
         raise WishError("--metadata is written NAME=VALUE, each name once")
     return found

@@ -19,9 +19,9 @@ from model.canvas import Canvas, from_uint8, to_uint8
 from model.conditioning import Conditioning, clean_frames, encode
 from model.denoise import DenoiseState, denoise
 from model.drift import level_of, pulled
+from model.outline import FRUGAL_TILE, Sizes
 from model.place import STAGES, Place, Tail
 from model.progress import Counts
-from model.outline import FRUGAL_TILE, Sizes
 from model.replay import Decoding, Enlarging, decoder_history, encoder_history
 from model.sampling import Sampler, drawn, noised, planned, refine_plan
 from model.vae import VAE

@@ -26,8 +26,8 @@ KINORA = {
         "frames": 25,
         "fps": 16,
         "steps": 16,
-        "guidance": 4.0,
-        "flow_shift": 7.0,
+        "guidance": 5.0,
+        "flow_shift": 4.0,
     },
     "train_grid": [5, 8],
     "refine": {

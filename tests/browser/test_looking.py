@@ -137,8 +137,7 @@ def test_a_keyboard_is_enough(filled, open_page):
     expect(page.locator("#grid")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (390, 844, "dark")])
 def test_axe_finds_nothing_serious(filled, open_page, scheme, width, height):
     page = open_page(filled[0], width, height, color_scheme=scheme, reduced_motion="reduce")
     expect(page.locator("#grid a").first).to_be_visible()

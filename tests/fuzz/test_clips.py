@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "30"))
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=8")
 SOUND = ("-f", "lavfi", "-i", "sine=duration=2")
 PLAIN = ("-frames:v", "9", "-pix_fmt", "yuv420p")

@@ -17,7 +17,7 @@ from app.contract.job import Output, output_key
 from app.contract.settings import Settings
 from app.main import create_app
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
 #: All but `positive_data_acceptance`: what a model can do is more than a schema can say.
 WANTED = (
     "not_a_server_error",

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from PIL import Image
 
-ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "40"))
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "24"))
 
 
 def picture(size=(64, 64), mode="RGB"):

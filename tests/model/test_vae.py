@@ -189,7 +189,7 @@ def test_tiled_streams_can_be_saved_too(vae):
 def test_pieces_of_a_stage_give_what_it_gives_at_once(vae, monkeypatch):
     z = latents(3)
     expected = vae.decode(z)
-    monkeypatch.setattr(vae_module, "_PIECE", 1)
+    monkeypatch.setattr(vae_module, "PIECE", 1)
     torch.testing.assert_close(vae.decode(z), expected, atol=1e-6, rtol=0)
 
 
