@@ -33,8 +33,8 @@ check: .venv/.dev ## ruff, import rules and types; no tests
 	@.venv/bin/lint-imports --no-logo
 	@$(python) -m pyright
 
-bench: .venv/.dev ## run the side-by-side benchmarks; each prints a table
-	@for script in bench/*.py; do $(python) "$$script"; done
+bench: .venv/.dev ## run the benchmarks of speed, memory and drift; each prints a table
+	@for name in against_diffusers api clip_memory drift; do $(python) "bench/$$name.py"; done
 
 train: setup ## train kinora-tiny from nothing, resumable (hours on a CPU)
 	@$(python) -m model.training all $(ARGS)
