@@ -11,8 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_tracebacks():
+    """The default prints every variable of every frame, which takes half a minute for one fault."""
+    *others, _console = structlog.get_config()["processors"]
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, console])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import httpx
 import imageio_ffmpeg
 import pytest
-import structlog
 import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -28,14 +27,6 @@ from app.main import create_app, listen
 from app.parts import Parts
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def short_tracebacks():
-    """The default prints every variable of every frame, which takes half a minute for one fault."""
-    *others, _console = structlog.get_config()["processors"]
-    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[*others, console])
 
 
 @pytest.fixture(scope="session")
