@@ -26,7 +26,7 @@ KINORA = {
         "frames": 25,
         "fps": 16,
         "steps": 16,
-        "guidance": 5.0,
+        "guidance": 3.5,
         "flow_shift": 4.0,
     },
     "train_grid": [5, 8],
