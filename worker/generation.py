@@ -83,8 +83,8 @@ class Generation:
     def _step(self, progress: Progress) -> None:
         self._last = progress
         self._lease.report(STAGES[progress.stage], progress.step, progress.steps)
-        if progress.preview is not None:
-            self._show(lambda: progress.preview().numpy())
+        if (preview := progress.preview) is not None:
+            self._show(lambda: preview().numpy())
         self._checkpoint(progress)
 
     def _show(self, picture: Callable[[], np.ndarray]) -> None:

@@ -67,17 +67,15 @@ def picture_clip(path: Path, spec: JobSpec) -> None:
     canvas.save(path.with_name(outputs.SPRITES), quality=80)
     path.with_name(outputs.SPRITE_MAP).write_text(sprite_map(sheet, spec.clip_frames, spec.fps))
     each_ms = max(SHORTEST_MS, round(1000 * min(spec.seconds, PREVIEW_S) / len(animated)))
-    for name, options in (
-        (outputs.PREVIEW_WEBP, {"quality": 70, "method": 2}),
-        (outputs.PREVIEW_GIF, {}),
-    ):
+    for name in (outputs.PREVIEW_WEBP, outputs.PREVIEW_GIF):
         animated[0].save(
             path.with_name(name),
             save_all=True,
             append_images=animated[1:],
             duration=each_ms,
             loop=0,
-            **options,
+            quality=70,  # these two are WebP's own; GIF passes them over
+            method=2,
         )
 
 

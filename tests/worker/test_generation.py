@@ -1,3 +1,4 @@
+import ctypes
 import io
 import resource
 from dataclasses import replace
@@ -11,6 +12,9 @@ from app.contract.job import Status
 from worker import generation
 from worker.render import render
 
+#: glibc's name for the size from which memory comes from the system itself.
+M_MMAP_THRESHOLD = -3
+
 
 @pytest.fixture
 def large(spec):
@@ -22,8 +26,12 @@ def large(spec):
 def memory():
     """Limits the memory of this process to what it has now and a little more, or lifts that."""
     before = resource.getrlimit(resource.RLIMIT_AS)
+    # What earlier tests freed would be used again without asking the system: give it back.
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, 2**16)
 
     def limit(is_limited):
+        libc.malloc_trim(0)
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         least = now + 8 * 2**20 if is_limited else before[0]
         resource.setrlimit(resource.RLIMIT_AS, (least, before[1]))
