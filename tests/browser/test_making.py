@@ -53,7 +53,7 @@ def test_a_prompt_becomes_a_playing_video(page):
 
 def test_one_sees_a_video_develop(page):
     page.click("#toggle-options")
-    page.fill("[name=num_inference_steps]", "12")
+    page.fill("[name=num_inference_steps]", "80")
     made = make(page, "a big star grows in the night sky")
     page.click("#queue .job .title")
     expect(page.locator("#preview")).to_have_attribute("src", re.compile("^data:image/webp"))
