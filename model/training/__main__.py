@@ -51,6 +51,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that train the transformer together (1)"
+    )
     parser.add_argument("--count", type=int, default=200, help="prompts to score (200)")
     return parser.parse_args(arguments)
 
@@ -94,7 +97,12 @@ def run(stage: str, options: argparse.Namespace) -> None:
         folder = runs / "transformer"
         train_transformer.train(
             train_transformer.TransformerRun(
-                folder, runs / "exported", start=options.start, **common, **length
+                folder,
+                runs / "exported",
+                start=options.start,
+                workers=options.workers,
+                **common,
+                **length,
             )
         )
     elif stage == "export":

@@ -96,13 +96,16 @@ class Pool:
         partial.write_text(str(first + len(clips.scenes)))
         partial.replace(self.count_path)
 
-    def sample(self, count: int, generator: torch.Generator, *, opening: bool = False) -> Clips:
-        """Draw `count` records; `opening` only such as start at the beginning."""
+    def sample(
+        self, count: int, generator: torch.Generator, *, opening: bool | None = None
+    ) -> Clips:
+        """Draw `count` records at most; `opening` ones begin at their scene's beginning."""
         available = min(self.drawn, self.capacity)
-        index = torch.randint(available, (count * (3 if opening else 1),), generator=generator)
-        rows = self.records[index.numpy()]
-        if opening:
-            rows = rows[rows["scene"][:, -1] == 0][:count]
+        index = torch.randint(available, (count * 8 + 32,), generator=generator).numpy()
+        if opening is not None:
+            fits = (self.records["scene"][index, -1] == 0) == opening
+            index = index[fits] if fits.any() else index
+        rows = self.records[index[:count]]
         flat = torch.from_numpy(rows["scene"].copy())
         columns, at = [], 0
         for name in FIELDS:

@@ -5,20 +5,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.training.latents import BUCKETS, Clips, Pool
+from model.training.latents import BUCKETS, LATER, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
-    ((0, 0), 0.70), ((1, 0), 0.15), ((2, 0), 0.05), ((3, 0), 0.02), ((5, 0), 0.02),
-    ((0, 1), 0.02), ((1, 1), 0.03), ((0, 2), 0.01),
+    ((0, 0), 0.68), ((1, 0), 0.13), ((2, 0), 0.03), ((3, 0), 0.01), ((5, 0), 0.01),
+    ((0, 1), 0.03), ((0, 2), 0.05), ((1, 1), 0.03), ((1, 2), 0.03),
 )  # fmt: skip
 CONTINUATIONS = (
-    ((2, 0), 0.40), ((3, 0), 0.14), ((4, 0), 0.12), ((5, 0), 0.12), ((1, 0), 0.06),
-    ((2, 1), 0.04), ((2, 2), 0.04), ((0, 2), 0.08),
+    ((2, 0), 0.34), ((3, 0), 0.10), ((4, 0), 0.10), ((5, 0), 0.10), ((1, 0), 0.04),
+    ((2, 1), 0.05), ((2, 2), 0.12), ((3, 2), 0.04), ((0, 2), 0.11),
 )  # fmt: skip
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
-# Latent frames of a clip that a step shows: stills, beginnings and whole clips.
-LENGTHS = ((1, 0.15), (3, 0.30), (7, 0.55))
+# Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
+# once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
+LENGTHS = ((1, 0.35), (3, 0.25), (7, 0.40))
+# How many latent frames a clip that does not open may lose at its beginning: then it begins, as
+# the windows of a long video do, with a latent frame that stands for four frames.
+CUT = 3
 # How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
@@ -62,9 +66,13 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     t = pools[k].latent_shape[1]
     if not detail:
         t = LENGTHS[choose([share for _, share in LENGTHS])][0]
+    whole = t == pools[k].latent_shape[1]
+    opening = None if detail else not whole or float(uniform(1)) >= LATER
     per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
-    clips = pools[k].sample(max(1, min(96, tokens // (per_frame * t))), generator, opening=t == 1)
-    clips = Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+    count = max(1, min(96, tokens // (per_frame * t)))
+    clips = pools[k].sample(count, generator, opening=opening)
+    start = 0 if opening is not False else int(torch.randint(CUT + 1, (), generator=generator))
+    clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
     if t > 1:
         clean = draw_clean(clips, generator, detail=detail)

@@ -25,11 +25,15 @@ from model.training.learner import TINY, Learner, take_weights, to_compute
 from model.training.lessons import Lesson, draw_lesson
 from model.training.log import Log
 from model.training.optim import Weights
+from model.training.parallel import Backward, Helpers
 
 # Matrices that AdamW steps: embeddings, and the layers that meet data and truth.
 PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "attention_bias")
 # How much more a token of the object weighs in the flow loss than one of the background.
 OBJECT_WEIGHT = 5.0
+# A clip's opening has half the deviation of later latent frames, and so a quarter of their errors;
+# yet it is where the shape is drawn.
+OPENING_WEIGHT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,9 @@ class TransformerRun:
     tokens: int = 4200  # a step
     clips: int = 40_000  # size of the pool
     wait_for: int = 600  # clips in the pool before training begins
-    lr: float = 3e-3
+    lr: float = 1.5e-3
     seed: int = 0
+    workers: int = 1  # processes that compute gradients, this one included
     device: str = "cpu"
     bf16: bool = True
     start: Path | None = None  # a checkpoint folder to begin with, instead of random weights
@@ -83,7 +88,9 @@ def loss_of(
     near = F.max_pool2d(clips.coverage, 3, stride=1, padding=1)
     weight = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
     weight = (weight * ~clean[:, :, None, None]).to(device)[:, None]
-    flow = (error * weight).sum() / (weight.sum() * error.shape[1])
+    flow = error * weight / (weight.sum() * error.shape[1])
+    opening = torch.as_tensor(clips.scenes.phase == 0, device=device)
+    flow = flow.sum() + (OPENING_WEIGHT - 1) * flow[opening, :, 0].sum()
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
     name = "still" if t == 1 else "video"
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
@@ -108,19 +115,18 @@ def train(run: TransformerRun) -> None:
         weights.restore(found[0])
         spent = found[1]["minutes"]
     pools = _wait_for_pools(run, filler)
+    helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=run.seed)
+    backward = backward_of(learner, tokenizer, pools, run.tokens)
     log = Log(run.folder / "log.jsonl", f"transformer {run.minutes:.0f} min")
     start, saved = time.monotonic() - spent * 60, time.monotonic()
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
         done = minutes / run.minutes
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
-        lesson = draw_lesson(run.tokens, pools, generator)
-        truth_weight = 0.5 if done < 0.75 else 0.1
-        terms = loss_of(learner, tokenizer, lesson, truth_weight, generator)
-        terms["loss"].backward()
+        terms = backward(generator, done)
+        helped = helpers.join_in(learner, done)
         scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
         norm = weights.step(scale)
-        values = {k: float(v.detach()) for k, v in terms.items() if k != "loss"}
-        log.step(weights.steps, done, **values, norm=norm)
+        log.step(weights.steps, done, **terms, norm=norm, helped=helped)
         if time.monotonic() - saved > 300:
             checkpoints.save(
                 run.folder / "state", weights.state(), {"step": weights.steps, "minutes": minutes}
@@ -130,7 +136,28 @@ def train(run: TransformerRun) -> None:
         run.folder / "state", weights.state(), {"step": weights.steps, "minutes": run.minutes}
     )
     log.close()
+    helpers.close()
     filler.terminate()
+
+
+def backward_of(
+    learner: Learner, tokenizer: TextEncoder, pools: list[Pool], tokens: int
+) -> Backward:
+    """What computes the gradients of one step; returns the terms of its loss."""
+
+    def backward(generator: torch.Generator, done: float) -> dict[str, float]:
+        lesson = draw_lesson(tokens, pools, generator)
+        truth_weight = 0.5 if done < 0.75 else 0.1
+        terms = loss_of(learner, tokenizer, lesson, truth_weight, generator)
+        terms["loss"].backward()
+        return {k: float(v.detach()) for k, v in terms.items() if k != "loss"}
+
+    return backward
+
+
+def prepare(learner: Learner, run: TransformerRun) -> Backward:
+    """`backward_of` in another process, whose learner shares the trainer's weights."""
+    return backward_of(learner, _text(learner, run.folder), _pools(run), run.tokens)
 
 
 def _text(learner: Learner, folder: Path) -> TextEncoder:
@@ -138,14 +165,18 @@ def _text(learner: Learner, folder: Path) -> TextEncoder:
     return TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
 
 
-def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> list[Pool]:
-    folder = run.folder / "pool"
+def _pools(run: TransformerRun) -> list[Pool]:
     channels = json.loads((run.vae / "vae" / "config.json").read_text())["z_dim"]
+    folder = run.folder / "pool"
+    return [Pool(folder, bucket, channels, run.clips, "r") for bucket in BUCKETS]
+
+
+def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> list[Pool]:
     while True:
-        paths = [count_path(folder, bucket) for bucket in BUCKETS]
+        paths = [count_path(run.folder / "pool", bucket) for bucket in BUCKETS]
         counts = [int(p.read_text()) if p.exists() else 0 for p in paths]
         if sum(counts) >= run.wait_for and min(counts) > 0:
-            return [Pool(folder, bucket, channels, run.clips, "r") for bucket in BUCKETS]
+            return _pools(run)
         if not filler.is_alive():
             raise ValueError("the process that renders and encodes clips ended; its error is above")
         time.sleep(1)
