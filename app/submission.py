@@ -18,8 +18,8 @@ from app import admission
 from app.auth import Caller
 from app.clips import Clip
 from app.contract.capabilities import Capabilities
+from app.contract.creation import Draft, new_job_id
 from app.contract.job import DuplicateKey, Job, JobSpec, input_key, input_prefix
-from app.contract.store import new_job_id
 from app.errors import Conflict, InvalidRequest
 from app.intake import Image
 from app.parts import Parts
@@ -107,29 +107,37 @@ def submit(parts: Parts, order: Order, sent: Sent) -> Job:
 def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
     """As `submit` for orders of one request, all or none of them. The first one's job stands for
     the request when it is sent again.
+
+    Blobs first, then the rows that name them; no rows, no blobs.
     """
     if (url := orders[0].webhook_url) is not None:
         checked_url(url, parts.settings, "webhook_url")
     worded = _worded(parts, orders[0].spec)  # of all: they differ in their seeds alone
-    ids = [new_job_id() for _ in orders]
-    made: list[Job] = []
+    ids, created = [new_job_id() for _ in orders], False
     try:
-        for job_id, order in zip(ids, orders, strict=True):
-            siblings = [other for other in ids if other != job_id]
-            extra = order.extra | ({"siblings": siblings} if siblings else {})
-            spec = replace(worded, seed=order.spec.seed)
-            complete = replace(order, spec=spec, extra=extra)
-            job, created = _store(parts, complete, job_id, sent, is_first=not made)
-            made.append(job)
-            if not created:
-                return made
-    except BaseException:
-        for job in made:
-            parts.store.delete(job.id, sent.owner)
-        raise
-    for job in made:
-        parts.queue.announce(job)
-    return made
+        drafts = [
+            _draft(parts, replace(order, spec=replace(worded, seed=order.spec.seed)), ids, at, sent)
+            for at, order in enumerate(orders)
+        ]
+        jobs, created = parts.store.create_all(
+            drafts,
+            owner=sent.owner,
+            key=sent.caller.key,
+            max_queued=parts.settings.max_queued,
+            batch_id=sent.batch_id,
+            body_hash=sent.fingerprint,
+            idempotency_key=sent.attempt.key,
+        )
+    except DuplicateKey as error:
+        raise Conflict(str(error).capitalize() + ".", param="idempotency-key") from None
+    finally:
+        if not created:
+            for job_id in ids:
+                parts.blobs.delete_prefix(input_prefix(job_id))
+    if created:
+        for job in jobs:
+            parts.queue.announce(job)
+    return jobs
 
 
 def fingerprint_of(fields: dict[str, Any]) -> str:
@@ -154,39 +162,25 @@ def _worded(parts: Parts, spec: JobSpec) -> JobSpec:
     return replace(spec, prompt=parts.hooks.expand(spec.prompt, spec.seconds))
 
 
-def _store(
-    parts: Parts, order: Order, job_id: str, sent: Sent, *, is_first: bool
-) -> tuple[Job, bool]:
-    """Blobs first, then the row that names them; no row, no blobs."""
-    spec, created = order.spec, False
+def _draft(parts: Parts, order: Order, ids: list[str], at: int, sent: Sent) -> Draft:
+    """The order with the number `at`, once what it starts from is stored."""
+    spec, job_id = order.spec, ids[at]
     keys: dict[int, str] = {}  # what is given twice is stored once
-    try:
-        for name, given in order.inputs.items():
-            if given is not None:
-                key = keys.get(id(given)) or _put(parts, job_id, name, given)
-                keys[id(given)] = key
-                spec = replace(spec, **{name: key})
-        job, created = parts.store.create(
-            spec,
-            job_id=job_id,
-            owner=sent.owner,
-            model_name=order.model_name,
-            priority=BACKGROUND if sent.batch_id is not None else order.priority,
-            extra=order.extra,
-            key=sent.caller.key,
-            max_queued=parts.settings.max_queued,
-            webhook_url=order.webhook_url,
-            batch_id=sent.batch_id,
-            remixed_from=order.remixed_from,
-            body_hash=sent.fingerprint if is_first else None,
-            idempotency_key=sent.attempt.key if is_first else None,
-        )
-    except DuplicateKey as error:
-        raise Conflict(str(error).capitalize() + ".", param="idempotency-key") from None
-    finally:
-        if not created:
-            parts.blobs.delete_prefix(input_prefix(job_id))
-    return job, created
+    for name, given in order.inputs.items():
+        if given is not None:
+            key = keys.get(id(given)) or _put(parts, job_id, name, given)
+            keys[id(given)] = key
+            spec = replace(spec, **{name: key})
+    siblings = [other for other in ids if other != job_id]
+    return Draft(
+        spec=spec,
+        id=job_id,
+        model_name=order.model_name,
+        extra=order.extra | ({"siblings": siblings} if siblings else {}),
+        priority=BACKGROUND if sent.batch_id is not None else order.priority,
+        webhook_url=order.webhook_url,
+        remixed_from=order.remixed_from,
+    )
 
 
 def _put(parts: Parts, job_id: str, name: str, given: Image | Clip) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,16 +20,39 @@ def new_job_id() -> str:
     return "video_" + secrets.token_hex(16)
 
 
-def row_of(spec: JobSpec, extra: dict[str, Any] | None, **given: Any) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A job that is to be stored."""
+
+    spec: JobSpec
+    #: given when blobs were stored under it already
+    id: str = field(default_factory=new_job_id)
+    #: the model as the client named it
+    model_name: str | None = None
+    #: what the API tells again
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: higher ones run first
+    priority: int = 0
+    webhook_url: str | None = None
+    remixed_from: str | None = None
+
+
+def row_of(draft: Draft, **given: Any) -> dict[str, Any]:
     """The row of a queued job; `given` are columns as they are."""
-    said = [(extra or {}).get("prompt", ""), spec.prompt, *(shot.prompt for shot in spec.shots)]
+    spec, extra = draft.spec, draft.extra
+    said = [extra.get("prompt", ""), spec.prompt, *(shot.prompt for shot in spec.shots)]
     return given | {
+        "id": draft.id,
+        "model_name": draft.model_name or spec.model,
+        "priority": draft.priority,
+        "remixed_from": draft.remixed_from,
+        "webhook_url": draft.webhook_url,
         "model": spec.model,
         "spec": spec.to_json(),
         "status": Status.QUEUED,
         "stage": Stage.QUEUED,
         "progress": 0.0,
-        "extra": json.dumps(extra or {}, ensure_ascii=False),
+        "extra": json.dumps(extra, ensure_ascii=False),
         "attempt": 0,
         "losses": 0,
         "cancel_requested": False,
@@ -44,21 +68,22 @@ def insert(
     row: dict[str, Any],
     key: ApiKey | None,
     max_queued: int | None,
-    idempotency_key: str | None,
 ) -> Job:
-    """Stores a row if the limits leave room for it. Raises LimitReached, or IntegrityError when the
-    idempotency key was used before.
-    """
+    """Stores a row if the limits leave room for it. Raises LimitReached."""
     if row["batch_id"] is None:
         limits.take_job(connection, key, max_queued, row["seconds"])
     else:
         limits.take_background(connection, key, row["seconds"])
-    created = connection.execute(sa.insert(jobs).values(row).returning(*jobs.c)).one()
-    if idempotency_key is not None:
-        promise = {"owner": row["owner"], "key": idempotency_key, "job_id": row["id"]}
-        promise |= {"body_hash": row["body_hash"] or "", "created_at": now()}
-        connection.execute(sa.insert(idempotency).values(promise))
-    return job_of(created)
+    return job_of(connection.execute(sa.insert(jobs).values(row).returning(*jobs.c)).one())
+
+
+def promise(connection: sa.Connection, row: dict[str, Any], key: str) -> None:
+    """Keeps a row's job for all requests with an idempotency key. Raises IntegrityError when the
+    key was used before.
+    """
+    kept = {"owner": row["owner"], "key": key, "job_id": row["id"]}
+    kept |= {"body_hash": row["body_hash"] or "", "created_at": now()}
+    connection.execute(sa.insert(idempotency).values(kept))
 
 
 def first_of_key(

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from app.contract import creation, eta, line, moves
 from app.contract.batches import Batches
 from app.contract.checkpoints import Checkpoints
-from app.contract.creation import new_job_id
+from app.contract.creation import Draft
 from app.contract.database import Database, now
 from app.contract.files import Files
 from app.contract.job import Job, JobNotFound, JobSpec, MoveRefused, Output, Stage, Status
@@ -69,57 +69,52 @@ class Store:
 
     # What the API does. `owner` is a key's tenant; None means every owner's.
 
-    def create(
+    def create(self, draft: Draft | JobSpec, **request: Any) -> tuple[Job, bool]:
+        """`create_all` for one job."""
+        one = draft if isinstance(draft, Draft) else Draft(spec=draft)
+        stored, created = self.create_all([one], **request)
+        return stored[0], created
+
+    def create_all(
         self,
-        spec: JobSpec,
+        drafts: list[Draft],
         *,
         owner: str = "",
         key: ApiKey | None = None,
         max_queued: int | None = None,
-        model_name: str | None = None,
-        job_id: str | None = None,
-        priority: int = 0,
-        extra: dict[str, Any] | None = None,
-        remixed_from: str | None = None,
-        webhook_url: str | None = None,
         batch_id: str | None = None,
         body_hash: str | None = None,
         idempotency_key: str | None = None,
-    ) -> tuple[Job, bool]:
-        """Stores a queued job; returns it and True, or the first job of this idempotency key and
-        False. Raises DuplicateKey when the key came with another `body_hash` before, and
-        LimitReached when there is no room for the job.
+    ) -> tuple[list[Job], bool]:
+        """Stores the queued jobs of one request, all or none; returns them and True, or the first
+        job of this idempotency key and False. Raises DuplicateKey when the key came with another
+        `body_hash` before, and LimitReached when there is no room for the jobs.
 
-        Higher `priority` runs first. `job_id` is given when blobs were stored under it already.
-        `key` is whose limits count, `max_queued` how many jobs may wait in all.
+        `key` is whose limits count, `max_queued` how many jobs may wait in all. The first job
+        stands for the request when it is sent again.
         """
-        if webhook_url is not None:
+        if any(draft.webhook_url is not None for draft in drafts):
             self.webhooks.secret_of(owner)  # now, since whoever tells of the end only reads it
-        row = creation.row_of(
-            spec,
-            extra,
-            id=job_id or new_job_id(),
-            owner=owner,
-            key_id=key.id if key is not None else "",
-            model_name=model_name or spec.model,
-            priority=priority,
-            remixed_from=remixed_from,
-            webhook_url=webhook_url,
-            batch_id=batch_id,
-            body_hash=body_hash,
-        )
+        common = {"owner": owner, "key_id": key.id if key is not None else "", "batch_id": batch_id}
+        rows = [
+            creation.row_of(draft, **common, body_hash=None if at else body_hash)
+            for at, draft in enumerate(drafts)
+        ]
         try:
             with self.database.write() as connection:
                 first = creation.first_of_key(connection, owner, idempotency_key, body_hash)
                 if first is not None:
-                    return first, False
-                return creation.insert(connection, row, key, max_queued, idempotency_key), True
+                    return [first], False
+                stored = [creation.insert(connection, row, key, max_queued) for row in rows]
+                if idempotency_key is not None:
+                    creation.promise(connection, rows[0], idempotency_key)
+                return stored, True
         except IntegrityError:  # another process was faster with the same idempotency key
             with self.database.read() as connection:
                 first = creation.first_of_key(connection, owner, idempotency_key, body_hash)
             if first is None:
                 raise
-            return first, False
+            return [first], False
 
     def recent(self, owner: str, body_hash: str, within_s: float) -> Job | None:
         """The newest job made from the same request body in the last `within_s` seconds."""

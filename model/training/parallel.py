@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Lock
 
 import torch
 import torch.multiprocessing
@@ -95,12 +96,12 @@ class Helpers:
             process.terminate()
 
 
-def _help(  # noqa: PLR0913
+def _help(
     model: nn.Module,
     prepare: Callable[..., Backward],
     arguments: tuple[object, ...],
     gradients: Gradients,
-    lock: "torch.multiprocessing.Lock",  # pyright: ignore
+    lock: Lock,
     *,
     seed: int,
     parent: int,

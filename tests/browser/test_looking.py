@@ -42,9 +42,7 @@ def finish(parts, spec, number):
     """A finished job whose pictures are of one colour."""
     width, height = ((64, 64), (128, 64), (64, 96))[number % 3]
     prompt = f"a {COLOURS[number]} ball"
-    job, _ = parts.store.create(
-        replace(spec, prompt=prompt, width=width, height=height), owner="", model_name="tiny"
-    )
+    job, _ = parts.store.create(replace(spec, prompt=prompt, width=width, height=height))
     claimed = parts.store.claim("tiny", "worker-1", 60)
     key = output_key(job.id, claimed.attempt, "video.mp4")
     parts.blobs.put(key, b"no picture needs it", "video/mp4")

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from app.contract.creation import Draft
 
-def queued(store, spec, owner, count=1, **given):
-    return [store.create(spec, owner=owner, **given)[0] for _ in range(count)]
+
+def queued(store, spec, owner, count=1, *, batch_id=None, **given):
+    drafts = [Draft(spec=spec, **given) for _ in range(count)]
+    return [store.create(draft, owner=owner, batch_id=batch_id)[0] for draft in drafts]
 
 
 def owners(store, count, model="tiny"):

@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from app.contract.creation import Draft
 from app.contract.job import JobNotFound, Output
 from app.contract.outbox import BACKOFF_S, GIVE_UP_S
 from app.contract.sending import Answer
@@ -14,8 +15,8 @@ ACCEPTED = Answer(seconds=0.1, status_code=204)
 REFUSED = Answer(seconds=0.1, status_code=500)
 
 
-def claimed(store, spec, **given):
-    store.create(spec, **given)
+def claimed(store, spec, owner="", **given):
+    store.create(Draft(spec=spec, **given), owner=owner)
     return store.claim(spec.model, "worker-1", 60)
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
+from app.contract.creation import Draft
 from app.contract.job import DuplicateKey, JobNotFound, MoveRefused, Output, Stage, Status
 from app.contract.tables import jobs
 
@@ -82,7 +84,9 @@ def test_a_worker_whose_lease_was_lost_can_change_nothing(store, spec, move):
 
 
 def test_a_created_job_is_queued_with_its_spec(store, spec):
-    job, created = store.create(spec, owner="key_1", model_name="sora-2", extra={"seconds": "4"})
+    job, created = store.create(
+        Draft(spec=spec, model_name="sora-2", extra={"seconds": "4"}), owner="key_1"
+    )
     assert created
     assert job == store.get(job.id, "key_1")
     assert (Status.QUEUED, Stage.QUEUED, 0, spec) == (job.status, job.stage, job.attempt, job.spec)
@@ -92,7 +96,7 @@ def test_a_created_job_is_queued_with_its_spec(store, spec):
 def test_jobs_are_claimed_by_priority_then_age(store, spec):
     first = store.create(spec)[0]
     second = store.create(spec)[0]
-    urgent = store.create(spec, priority=5)[0]
+    urgent = store.create(Draft(spec=spec, priority=5))[0]
     store.create(replace(spec, model="other"))
     assert [store.queue_position(job) for job in (first, second, urgent)] == [1, 2, 0]
     order = [store.claim("tiny", "w", 60).id for _ in range(3)]
@@ -252,7 +256,7 @@ def test_owners_do_not_see_each_others_jobs(store, spec):
     for look in (store.get, store.cancel, store.delete):
         with pytest.raises(JobNotFound):
             look(job.id, "b")
-    assert store.list("b").jobs == []
+    assert store.list(owner="b").jobs == []
     with pytest.raises(JobNotFound):
         store.list("b", after=job.id)
     assert [job.id] == [j.id for j in store.list("a").jobs]
@@ -308,3 +312,16 @@ def test_missing_jobs_are_not_found(store):
             look("nothing")
     with pytest.raises(MoveRefused, match="gone"):
         store.fail("nothing", 1, "server_error", "")
+
+
+def test_the_jobs_of_one_request_are_stored_together_or_not_at_all(store, spec):
+    drafts = [Draft(spec=replace(spec, seed=seed)) for seed in range(3)]
+    jobs, created = store.create_all(drafts, owner="a", idempotency_key="k", body_hash="1")
+    assert (created, [job.spec.seed for job in jobs]) == (True, [0, 1, 2])
+    again, created = store.create_all(drafts, owner="a", idempotency_key="k", body_hash="1")
+    assert (again, created) == (jobs[:1], False)
+
+    drafts = [Draft(spec=spec), Draft(spec=spec, id=jobs[0].id)]
+    with pytest.raises(IntegrityError):
+        store.create_all(drafts, owner="b")
+    assert store.list(owner="b").jobs == []

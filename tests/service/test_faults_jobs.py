@@ -15,6 +15,9 @@ from bench.harness.trials import LONG, SHORT
 
 pytestmark = pytest.mark.service
 
+# Every stage lasts several heartbeats, by which a stage is seen, on a fast machine too.
+LASTING = LONG | {"size": "192x192", "seed": 3}
+
 
 @pytest.mark.parametrize(
     "name",
@@ -47,11 +50,14 @@ def test_every_job_outlasts_a_storage_that_is(trials, mode):
 
 @pytest.mark.parametrize("stage", [Stage.TEXT, Stage.DENOISE, Stage.DECODE, Stage.UPLOAD])
 def test_a_worker_can_die_in_any_stage(trials, stage):
-    job = trials.create(LONG)
+    fields = LASTING | {"num_inference_steps": 12}
+    job = trials.create(fields)
     reached = trials.wait(job, lambda j: j.stage is stage or j.finished, "the stage")
+    # The text and the upload may be over between two heartbeats.
+    assert reached.stage is stage or stage in (Stage.TEXT, Stage.UPLOAD)
     if reached.worker is not None:
         trials.cluster.parts[reached.worker].send(signal.SIGKILL)
-    trials.wait_completed(job, LONG)
+    trials.wait_completed(job, fields)
     trials.assert_nothing_left()
 
 
@@ -82,7 +88,7 @@ def test_a_job_that_kills_its_workers_is_given_up_and_others_are_not(trials):
 
 @pytest.mark.parametrize("stage", [Stage.TEXT, Stage.DENOISE, Stage.DECODE])
 def test_a_job_can_be_cancelled_in_any_stage(trials, stage):
-    job = trials.create(LONG)
+    job = trials.create(LASTING)
     reached = trials.wait(job, lambda j: j.stage is stage or j.finished, "the stage")
     trials.cluster.store.cancel(job)
     ended = trials.wait(job, lambda j: j.finished, "the job to end")

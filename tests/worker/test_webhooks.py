@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import openai
 import pytest
 
+from app.contract.creation import Draft
 from app.contract.job import Output
 from app.contract.settings import Settings
 from app.contract.store import Store
@@ -59,7 +60,7 @@ def delivering(store, tmp_path):
 
 
 def finished(store, spec, **given):
-    store.create(spec, **given)
+    store.create(Draft(spec=spec, **given))
     job = store.claim(spec.model, "worker-1", 60)
     return store.complete(job.id, job.attempt, Output(key="k", size_bytes=1))
 
