@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from model import Pipeline, Request
 from model.training import checkpoints, export, learner, train_transformer, train_vae
 from model.training.__main__ import KINORA, main
-from model.training.lessons import draw_clean, draw_level
+from model.training.latents import BUCKETS, Pool
+from model.training.lessons import draw_clean, draw_lesson, draw_level
 from model.training.scenes import BACKGROUNDS
 from model.training.train_transformer import TransformerRun
 from model.training.train_vae import VaeRun
@@ -50,10 +53,7 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
     )
     train_transformer.train(run)
     first = json.loads((folder / "state/state.json").read_text())["step"]
-    longer = TransformerRun(
-        folder, exported / "exported", minutes=0.1, tokens=300, clips=32, wait_for=32
-    )
-    train_transformer.train(longer)
+    train_transformer.train(replace(run, minutes=0.1))
     assert first < json.loads((folder / "state/state.json").read_text())["step"]
 
     train_vae.export_half(exported / "exported", tmp_path)
@@ -70,6 +70,35 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
         assert all(torch.allclose(a, b, atol=1e-2) for a, b in zip(ours, theirs, strict=True))
     sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
     assert sum(sizes) < 60e6
+
+
+def test_another_process_can_compute_gradients_of_the_same_run(exported):
+    folder = exported / "transformer"
+    run = TransformerRun(folder, exported / "exported", tokens=300, clips=32)
+    networks = learner.Learner()
+    terms = train_transformer.prepare(networks, run)(torch.Generator().manual_seed(0), 0.5)
+    assert {"truth"} < terms.keys()
+    assert networks.transformer.blocks[0].attn1.to_q.weight.grad.abs().sum() > 0
+    assert networks.text.shared.weight.grad.abs().sum() > 0
+
+
+def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
+    folder = exported / "transformer"
+    pools = [Pool(folder / "pool", bucket, 16, 32, "r") for bucket in BUCKETS]
+    lengths, cut = Counter[int](), 0
+    for seed in range(200):
+        lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))
+        frames = lesson.clips.latents.shape[2]
+        assert lesson.clean.shape == (len(lesson.clips.scenes), frames)
+        assert not lesson.clean.all(1).any()
+        lengths[frames] += 1
+        later = lesson.clips.scenes.phase > 0
+        assert frames >= 4 or not later.any()
+        if 3 < frames < 7:
+            cut += 1
+            assert later.all()
+            assert lesson.clean.any(1).all()
+    assert lengths[1] > 40 and lengths[3] > 25 and lengths[7] > 40 and cut > 3
 
 
 def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():
