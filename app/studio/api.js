@@ -41,6 +41,7 @@ export const cancel = (id) => json(`${place(id)}/cancel`, { method: "POST" });
 export const remove = (id) => json(place(id), { method: "DELETE" });
 export const contentPath = (id, variant) =>
   `${place(id)}/content${variant ? `?variant=${variant}` : ""}`;
+export const streamed = (id, name) => call(`${place(id)}/${name}`);
 export const events = (id, last, signal) =>
   call(`${place(id)}/events`, {
     signal,

@@ -9,11 +9,15 @@ import * as library from "./library.js";
 import * as media from "./media.js";
 import { cancel } from "./queue.js";
 import { curl, python } from "./snippets.js";
+import * as stream from "./stream.js";
 import { KINDS } from "./tasks.js";
 import { fileName, isOpen, length, moment, pixels, sides, state } from "./words.js";
 
+const LOOK_MS = 2500;
+
 let id = null;
 let playing = null; // the id whose file the video element has
+let watching = null; // stops the playing of parts while the others are being made
 let onLeave = () => {};
 
 /** Wires the player; `leave` goes back to the gallery. */
@@ -24,23 +28,29 @@ export function start(leave) {
     button.addEventListener("click", () => act(button.dataset.do));
   }
   $("player-cancel").addEventListener("click", () => cancel(id, $("player-cancel")));
+  $("player-watch").addEventListener("click", watch);
   document.addEventListener("keydown", keys);
 }
 
 /** Shows a video. Raises Fault when there is none. */
 export async function open(wanted) {
+  close();
   id = wanted;
   const video = await library.fetched(wanted);
   if (id !== wanted) return;
   $("player-cancel").disabled = false;
   draw();
-  if (!isOpen(video)) library.put(await api.retrieve(wanted));
+  if (isOpen(video)) offerParts(wanted);
+  else library.put(await api.retrieve(wanted));
 }
 
 /** Stops showing it. */
 export function close() {
   id = null;
   playing = null;
+  watching?.abort();
+  watching = null;
+  $("player-watch").hidden = true;
   $("video").pause();
   $("video").removeAttribute("src");
   $("video").load();
@@ -75,7 +85,7 @@ function offered(action, video) {
 
 /** The picture of the moment, until there is the video itself. */
 function develop(video) {
-  const done = video.status === "completed";
+  const done = video.status === "completed" || (watching && isOpen(video));
   const still = done && video.operation === "image";
   $("video").hidden = !done || still;
   $("preview").hidden = done && !still;
@@ -90,10 +100,38 @@ async function play(video) {
   if (playing === video.id || video.operation === "image") return;
   playing = video.id;
   const element = $("video");
+  const seen = watching ? element.currentTime : 0;
+  watching?.abort();
+  watching = null;
+  $("player-watch").hidden = true;
   element.setAttribute("aria-label", video.prompt);
   if (!api.key()) element.poster = api.contentPath(video.id, "thumbnail");
   await media.show(element, video.id);
+  element.currentTime = seen;
   element.play().catch(() => {}); // a browser may want a click first
+}
+
+/** Offers to watch what is done of a long video, for as long as it is being made and shown. */
+async function offerParts(wanted) {
+  while (id === wanted && !watching && isOpen(library.get(wanted))) {
+    const there = library.get(wanted).status === "queued" ? 0 : await stream.seconds(wanted);
+    if (id !== wanted) return;
+    $("player-watch").hidden = !there || watching || !isOpen(library.get(wanted));
+    $("player-watch").textContent = `Watch the first ${length(there.toFixed(1))}`;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+function watch() {
+  const video = library.get(id);
+  watching = new AbortController();
+  $("player-watch").hidden = true;
+  $("video").setAttribute("aria-label", video.prompt);
+  draw();
+  stream.play($("video"), id, Number(video.seconds), watching.signal).catch((error) => {
+    if (!(error instanceof api.Fault)) throw error;
+    tell(error.message, true);
+  });
 }
 
 function facts(video) {

@@ -63,6 +63,23 @@ def test_one_sees_a_video_develop(page):
     expect(page.locator("#player-cancel")).to_be_hidden()
 
 
+def test_the_first_seconds_are_watched_while_the_others_are_being_made(page):
+    page.click("#toggle-options")
+    page.fill("[name=num_inference_steps]", "16")
+    page.fill("[name=seconds]", "8")
+    made = make(page, "a yellow ring drifts over the grass")
+    page.click("#queue .job .title")
+    page.click("#player-watch:has-text('Watch the first')")
+    plays(page)
+    assert page.evaluate("document.querySelector('#video').src").startswith("blob:")
+    expect(page.locator("#player-state")).to_have_text(re.compile("Developing|Drawing"))
+    expect(page.locator("#player-cancel")).to_be_hidden()
+    page.wait_for_function("document.querySelector('#video').src.endsWith('/content')")
+    assert page.evaluate("document.querySelector('#video').currentTime") > 0.05
+    plays(page)
+    assert page.url.endswith(made)
+
+
 def test_a_dropped_picture_is_the_first_frame(page, service):
     picture = io.BytesIO()
     Image.new("RGB", (300, 400), "seagreen").save(picture, "PNG")
