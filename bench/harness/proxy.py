@@ -1,8 +1,9 @@
-"""A TCP proxy on loopback that refuses, holds or breaks connections, or answers with errors."""
+"""A TCP proxy that refuses, holds or breaks connections, or answers with errors."""
 
 import socket
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 FULL = (
@@ -17,14 +18,15 @@ class Proxy:
     or a number of bytes after which each upload breaks.
     """
 
-    def __init__(self, port: int, target: int) -> None:
-        self.port, self.target = port, target
+    def __init__(self, port: int, target: int | Path, host: str = "127.0.0.1") -> None:
+        """Listens at `host`; the target is a port of loopback or a socket's path."""
+        self.port, self.target, self.host = port, target, host
         self.mode: str | int = "ok"
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
 
     def start(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self._listener = socket.create_server((self.host, self.port), backlog=64)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
@@ -49,6 +51,13 @@ class Proxy:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
+    def _connected(self) -> socket.socket:
+        if isinstance(self.target, int):
+            return socket.create_connection(("127.0.0.1", self.target), 10)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.target))
+        return connection
+
     def _serve(self, client: socket.socket) -> None:
         with client, suppress(OSError):
             if self.mode == "cut":
@@ -57,7 +66,7 @@ class Proxy:
                 client.recv(PIECE)
                 client.sendall(UNAVAILABLE)
                 return
-            with socket.create_connection(("127.0.0.1", self.target), 10) as server:
+            with self._connected() as server:
                 self._open |= {client, server}
                 back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
                 back.start()
