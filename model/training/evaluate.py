@@ -149,7 +149,7 @@ def evaluate(
 
 
 def sheet(clips: list[Tensor], columns: int = 3, height: int = 144) -> Image.Image:
-    """Clips `[3, f, h, w]` as rows of first, quarter, middle, three-quarter and last frame."""
+    """Clips `[3, f, h, w]` as rows of first, middle and last frame."""
     rows = []
     for clip in clips:
         f = clip.shape[1]
