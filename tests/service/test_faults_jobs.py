@@ -16,7 +16,7 @@ from bench.harness.trials import LONG, SHORT
 pytestmark = pytest.mark.service
 
 # Every stage lasts several heartbeats, by which a stage is seen, on a fast machine too.
-LASTING = LONG | {"size": "192x192", "seed": 3}
+LASTING = LONG | {"size": "192x192", "num_inference_steps": 200, "seed": 3}
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,13 @@ def test_every_job_outlasts_a_storage_that_is(trials, mode):
 
 @pytest.mark.parametrize("stage", [Stage.TEXT, Stage.DENOISE, Stage.DECODE, Stage.UPLOAD])
 def test_a_worker_can_die_in_any_stage(trials, stage):
-    fields = LASTING | {"num_inference_steps": 12}
-    job = trials.create(fields)
+    job = trials.create(LASTING)
     reached = trials.wait(job, lambda j: j.stage is stage or j.finished, "the stage")
     # The text and the upload may be over between two heartbeats.
     assert reached.stage is stage or stage in (Stage.TEXT, Stage.UPLOAD)
     if reached.worker is not None:
         trials.cluster.parts[reached.worker].send(signal.SIGKILL)
-    trials.wait_completed(job, fields)
+    trials.wait_completed(job, LASTING)
     trials.assert_nothing_left()
 
 
