@@ -1,9 +1,13 @@
 """What operators, scrapers and readers of the documentation get."""
 
+import asyncio
 import re
+import socket
 from dataclasses import replace
 
 import pytest
+
+from app.main import listen
 
 
 @pytest.fixture
@@ -132,3 +136,22 @@ def test_a_bug_of_ours_is_a_500_in_the_usual_shape(settings, serve):
         answer = client.get("/bug")
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
     assert answer.headers["x-request-id"] in answer.json()["error"]["message"]
+
+
+def test_an_answers_second_write_does_not_wait_for_the_clients_acknowledgement():
+    async def accepted() -> int:
+        told = asyncio.get_running_loop().create_future()
+
+        async def serve(_, writer):
+            connection = writer.get_extra_info("socket")
+            told.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        bound = listen("127.0.0.1", 0)
+        async with await asyncio.start_server(serve, sock=bound):
+            _, writer = await asyncio.open_connection(*bound.getsockname())
+            delayed = await asyncio.wait_for(told, 10)
+            writer.close()
+            return delayed
+
+    assert asyncio.run(accepted()) == 1
