@@ -97,11 +97,23 @@ class Pool:
         partial.replace(self.count_path)
 
     def sample(
-        self, count: int, generator: torch.Generator, *, opening: bool | None = None
+        self,
+        count: int,
+        generator: torch.Generator,
+        *,
+        opening: bool | None = None,
+        odds: dict[str, float] | None = None,
     ) -> Clips:
-        """Draw `count` records at most; `opening` ones begin at their scene's beginning."""
+        """Draw `count` records at most; `opening` ones begin at their scene's beginning.
+
+        `odds` are the probabilities, by shape, with which a drawn record is kept.
+        """
         available = min(self.drawn, self.capacity)
-        index = torch.randint(available, (count * 8 + 32,), generator=generator).numpy()
+        index = torch.randint(available, (count * 16 + 32,), generator=generator).numpy()
+        if odds is not None:
+            shape = self.records["scene"][index, FIELDS.index("shape")].astype(int)
+            likely = np.array([odds[name] for name in scenes.SHAPES])[shape]
+            index = index[torch.rand(len(index), generator=generator).numpy() < likely]
         if opening is not None:
             fits = (self.records["scene"][index, -1] == 0) == opening
             index = index[fits] if fits.any() else index

@@ -19,7 +19,9 @@ CONTINUATIONS = (
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
-LENGTHS = ((1, 0.35), (3, 0.25), (7, 0.40))
+LENGTHS = ((1, 0.40), (3, 0.25), (7, 0.35))
+# How often a drawn clip of a shape is kept: what is harder to draw is shown more often.
+ODDS = {"ball": 0.4, "square": 0.5, "triangle": 0.7, "star": 0.8, "heart": 0.5, "ring": 1.0}
 # How many latent frames a clip that does not open may lose at its beginning: then it begins, as
 # the windows of a long video do, with a latent frame that stands for four frames.
 CUT = 3
@@ -70,7 +72,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     opening = None if detail else not whole or float(uniform(1)) >= LATER
     per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
     count = max(1, min(96, tokens // (per_frame * t)))
-    clips = pools[k].sample(count, generator, opening=opening)
+    clips = pools[k].sample(count, generator, opening=opening, odds=ODDS)
     start = 0 if opening is not False else int(torch.randint(CUT + 1, (), generator=generator))
     clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
