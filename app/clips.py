@@ -7,6 +7,7 @@ runs confined (`app/confined.py`) and writes the frames anew; the client's bytes
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,10 @@ from app.errors import InvalidRequest
 CONFINED = Path(__file__).with_name("confined.py")
 MEMORY_BYTES = 1 << 30
 FILE_BYTES = 1 << 30
-CPU_S = 60
+#: CPU time for finding out whether a clip is sound, and for writing a sound one anew. Decoding is
+#: the cheaper half, so damage is found by it alone, in a few seconds even at a clip's end.
+CHECK_CPU_S = 18
+WRITE_CPU_S = 60
 WALL_S = 90
 #: Clips that are read at once.
 READERS = 2
@@ -71,6 +75,7 @@ class Clips:
             limit = min(max_frames, self.max_frames)
             found = _probe(upload, demuxer, limit, param)
             _check(found, max_pixels, limit, param)
+            _decode(upload, demuxer, max_pixels, param)
             _rewrite(upload, demuxer, found.fps, max_pixels, clean, param)
             upload.unlink()
             clip = _probe(clean, "mov", limit, param)
@@ -116,7 +121,8 @@ def _probe(path: Path, demuxer: str, max_frames: int, param: str) -> Clip:
     Stops one frame after `max_frames`.
     """
     count = ("-frames:v", str(max_frames + 1))
-    told = _ffmpeg(path, demuxer, (*count, "-c", "copy", "-f", "framecrc", "-"), param)
+    output = (*count, "-c", "copy", "-f", "framecrc", "-")
+    told = _ffmpeg(path, demuxer, output, param, cpu_s=CHECK_CPU_S)
     base = re.search(r"^#tb 0: (\d+)/(\d+)$", told, re.MULTILINE)
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)$", told, re.MULTILINE)
     rows = [line.split(",") for line in told.splitlines() if line.startswith("0,")]
@@ -134,6 +140,12 @@ def _probe(path: Path, demuxer: str, max_frames: int, param: str) -> Clip:
     )
 
 
+def _decode(path: Path, demuxer: str, max_pixels: int, param: str) -> None:
+    """Decodes every frame for nothing but the damage that shows."""
+    decoding = (*_frames_of(max_pixels), "-threads", "2")
+    _ffmpeg(path, demuxer, ("-f", "null", "-"), param, decoding, cpu_s=CHECK_CPU_S)
+
+
 def _rewrite(path: Path, demuxer: str, fps: int, max_pixels: int, target: Path, param: str) -> None:
     """Decodes every frame and writes it to a new MP4: upright, even sides, `fps`, no sound."""
     filters = f"fps={fps},crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,setsar=1"
@@ -141,9 +153,15 @@ def _rewrite(path: Path, demuxer: str, fps: int, max_pixels: int, target: Path, 
         "-an", "-sn", "-dn", "-map_metadata", "-1", "-vf", filters, "-c:v", "libx264",
         "-preset", "veryfast", "-crf", CRF, "-pix_fmt", "yuv420p", "-f", "mp4", str(target),
     )  # fmt: skip
-    # The container's size was checked; this is for what the frames themselves claim, which is
-    # padded to whole blocks.
-    _ffmpeg(path, demuxer, output, param, ("-max_pixels", str(max_pixels * 5 // 4)))
+    decoding = (*_frames_of(max_pixels), "-threads", "1")
+    _ffmpeg(path, demuxer, output, param, decoding, cpu_s=WRITE_CPU_S)
+
+
+def _frames_of(max_pixels: int) -> tuple[str, str]:
+    """The container's size was checked; this is for what the frames themselves claim, which is
+    padded to whole blocks.
+    """
+    return "-max_pixels", str(max_pixels * 5 // 4)
 
 
 def _ffmpeg(
@@ -152,13 +170,15 @@ def _ffmpeg(
     output: tuple[str, ...],
     param: str,
     decoding: tuple[str, ...] = (),
+    *,
+    cpu_s: int,
 ) -> str:
     """What ffmpeg prints for the first video stream of `path`; any damage ends it."""
-    limits = map(str, (MEMORY_BYTES, CPU_S, FILE_BYTES))
+    limits = map(str, (MEMORY_BYTES, cpu_s, FILE_BYTES))
     command = (
         sys.executable, "-I", str(CONFINED), *limits, imageio_ffmpeg.get_ffmpeg_exe(),
         "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe",
-        "-format_whitelist", demuxer, "-codec_whitelist", CODECS, *decoding, "-threads", "1",
+        "-format_whitelist", demuxer, "-codec_whitelist", CODECS, *decoding,
         "-f", demuxer, "-i", str(path), "-map", "0:v:0", "-threads", "1", *output,
     )  # fmt: skip
     try:
@@ -172,10 +192,16 @@ def _ffmpeg(
             cwd=path.parent,
         )
     except subprocess.TimeoutExpired:
-        raise _bad(f"{param} takes too long to decode", param) from None
+        raise _slow(param) from None
+    if child.returncode == -signal.SIGKILL:  # how the limit of CPU time ends
+        raise _slow(param)
     if child.returncode:
         raise _bad(f"{param} cannot be decoded: it is damaged, or of a kind not taken", param)
     return child.stdout.decode(errors="replace")
+
+
+def _slow(param: str) -> InvalidRequest:
+    return _bad(f"{param} takes too long to read; send a shorter or a smaller one", param)
 
 
 def _bad(said: str, param: str) -> InvalidRequest:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import struct
 
 import pytest
@@ -241,3 +242,30 @@ def test_a_damaged_clip_is_refused_or_decoded(send, ffmpeg, make, mutate, tmp_pa
     for seed in range(ROUNDS):
         stored, error = send("video", mutate(bases[seed % len(bases)], seed, bases))
         assert error is not None or size_of(stored, ffmpeg, tmp_path), seed
+
+
+NOISE = ("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=24,noise=alls=20:allf=t")
+BUSY = ("-frames:v", "80", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-bf", "0")
+
+
+def test_damage_at_the_end_of_a_long_clip_is_found_before_any_of_it_is_written(send, make):
+    """Writing is what costs: a client must not make the service do it for nothing."""
+    sound = make("long.mp4", *BUSY, "-b:v", "8M", source=NOISE, common=())
+    end = sound.rindex(b"moov") - 20_000  # the frames lie before the index
+    costs = {}
+    for name, data in {
+        "sound": sound,
+        "damaged": sound[:end] + bytes(10_000) + sound[end + 10_000 :],
+    }.items():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _, error = send("video", data)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert (error is None) == (name == "sound")
+        costs[name] = after.ru_utime - before.ru_utime
+    assert costs["damaged"] < costs["sound"] / 2, costs
+
+
+def test_a_clip_that_would_take_too_long_to_read_is_told_so(send, make, monkeypatch):
+    monkeypatch.setattr("app.clips.WRITE_CPU_S", 1)
+    _, error = send("video", make("long.mp4", *BUSY, "-b:v", "8M", source=NOISE, common=()))
+    assert error["message"] == "video takes too long to read; send a shorter or a smaller one."
