@@ -12,12 +12,15 @@ from model.replay import encoder_history
 from model.request import Resolved
 from model.vae import VAE
 
-__all__ = ["AFTER", "following", "in_chunks", "preceding", "preceding_frames", "source"]
+__all__ = ["AFTER", "PAST", "following", "in_chunks", "preceding", "preceding_frames", "source"]
 
 #: Frames that a clip goes on from: what is seen and how it moves, and a past for the decoder.
 BEFORE = 17
 #: Frames that a clip leads to.
 AFTER = 8
+#: Latent frames of standing still that are taken to lie before those. Without any, the first
+#: latent frame after a picture is unlike all later ones, and is decoded some per cent too bright.
+PAST = 2
 # Frames encoded at a time; a bound on memory, not on the result.
 _CHUNK = 8
 
@@ -50,7 +53,8 @@ def following(
     length = count * vae.config.scale_factor_temporal
     frames = frames[:length]
     rest = frames[-1:].expand(length - len(frames), -1, -1, -1)
-    return preceding(vae, canvas, torch.cat([frames[:1], frames, rest]))[:, :, 1:]
+    past = frames[:1].expand(1 + PAST * vae.config.scale_factor_temporal, -1, -1, -1)
+    return preceding(vae, canvas, torch.cat([past, frames, rest]))[:, :, 1 + PAST :]
 
 
 def source(

@@ -78,12 +78,18 @@ PLACES: dict[str, tuple[str, ...]] = {
 LEADS = ("", "", "", "", "a video of ", "a clip of ", "please show ", "imagine ", "there is ")
 
 
-def describe(scenes: Scenes, generator: torch.Generator, *, complete: bool = False) -> list[str]:
+def describe(
+    scenes: Scenes,
+    generator: torch.Generator,
+    *,
+    complete: bool = False,
+    vocabulary: dict[str, tuple[str, ...]] = WORDS,
+) -> list[str]:
     """One caption a scene.
 
     Unless `complete`, an attribute is now and then left unsaid, so that short prompts work too;
     a black-and-white or sketched scene seldom has its colour named. The plain style words are
-    often left out, and style is then free.
+    often left out, and style is then free. `vocabulary` has the words for each attribute.
     """
 
     def chance(p: float) -> bool:
@@ -103,14 +109,14 @@ def describe(scenes: Scenes, generator: torch.Generator, *, complete: bool = Fal
         moves = complete or chance(0.95)
         placed = complete or chance(0.95)
         styled = complete or gray or chance(0.6)
-        words = (pick(WORDS[size]), pick(WORDS[colour]) if named else "", pick(WORDS[shape]))
-        thing = " ".join(w for w in words if w)
+        hue = pick(vocabulary[colour]) if named else ""
+        thing = " ".join(w for w in (pick(vocabulary[size]), hue, pick(vocabulary[shape])) if w)
         thing = ("an " if thing[0] in "aeiou" else "a ") + thing
         if named and chance(0.06):
-            thing = f"a {pick(WORDS[shape])} that is {pick(WORDS[colour])}"
-        act = pick(WORDS[motion]) if moves else ""
-        if act and pick(WORDS[speed]):
-            act = f"{act} {pick(WORDS[speed])}"
+            thing = f"a {pick(vocabulary[shape])} that is {pick(vocabulary[colour])}"
+        act = pick(vocabulary[motion]) if moves else ""
+        if act and pick(vocabulary[speed]):
+            act = f"{act} {pick(vocabulary[speed])}"
         where = pick(PLACES[place]) if placed else ""
         if where and chance(0.2):
             sentence = " ".join(w for w in (f"{where},", thing, act) if w)
@@ -119,7 +125,7 @@ def describe(scenes: Scenes, generator: torch.Generator, *, complete: bool = Fal
         else:
             sentence = " ".join(w for w in (thing, act, where) if w)
         if styled:
-            look = pick(WORDS[style])
+            look = pick(vocabulary[style])
             sentence = (
                 f"{look} of {sentence}",
                 f"{sentence}, {look}",

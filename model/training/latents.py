@@ -17,27 +17,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.training import scenes
+from model.training import led, scenes
 from model.training.scenes import Scenes
 from model.training.weights import load_vae
 from model.vae import VAE
 
 
 class Bucket(NamedTuple):
-    """Clips of one size in pixels; `detail` ones are windows of pictures up to 1080p."""
+    """Clips of one size in pixels.
+
+    `detail` ones are windows of pictures up to 1080p; those with a `tail` are led to their last
+    latent frames, so many, which are as a request gives them.
+    """
 
     name: str
     height: int
     width: int
     share: float
     detail: bool = False
+    tail: int = 0
 
 
 BUCKETS = (
-    Bucket("wide", 160, 256, 0.48),
-    Bucket("square", 192, 192, 0.22),
-    Bucket("tall", 256, 160, 0.23),
-    Bucket("detail", 160, 256, 0.07, detail=True),
+    Bucket("wide", 160, 256, 0.36),
+    Bucket("square", 192, 192, 0.19),
+    Bucket("tall", 256, 160, 0.19),
+    Bucket("detail", 160, 256, 0.06, detail=True),
+    Bucket("wide-picture", 160, 256, 0.05, tail=1),
+    Bucket("square-picture", 192, 192, 0.03, tail=1),
+    Bucket("wide-clip", 160, 256, 0.08, tail=2),
+    Bucket("square-clip", 192, 192, 0.04, tail=2),
 )
 FRAMES = 25
 LATER = 0.25
@@ -140,6 +149,10 @@ def count_path(folder: Path, bucket: Bucket) -> Path:
 def draw(bucket: Bucket, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
     """Scenes of a bucket with their frames and coverage."""
     h, w = bucket.height, bucket.width
+    if bucket.tail:
+        batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
+        path = led.lead(batch, FRAMES, w / h, bucket.tail, generator)
+        return batch, *scenes.render(batch, FRAMES, h, w, path=path)
     if not bucket.detail:
         batch = scenes.sample(count, generator, aspect=w / h, later=LATER)
         return batch, *scenes.render(batch, FRAMES, h, w)
@@ -158,11 +171,13 @@ def draw(bucket: Bucket, count: int, generator: torch.Generator) -> tuple[Scenes
     return batch, *scenes.render(batch, FRAMES, height, width, window=window)
 
 
-def encode(vae: VAE, batch: Scenes, frames: Tensor, coverage: Tensor) -> Clips:
+def encode(vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Tensor) -> Clips:
     """Frames as normalised latents, with the coverage of each token."""
     dtype = next(vae.parameters()).dtype
     with torch.no_grad():
         latents = vae.normalize(vae.encode(frames.to(dtype)).float())
+    if bucket.tail:
+        latents[:, :, -bucket.tail :] = led.ending(vae, frames.to(dtype), bucket.tail)
     cells = F.avg_pool2d(coverage, 32)
     first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
     return Clips(latents, torch.cat([first, rest], 1), batch)
@@ -178,7 +193,7 @@ def fill(folder: Path, vae_folder: Path, *, clips: int, seed: int, parent: int) 
         drawn = [p.drawn / b.share for p, b in zip(pools, BUCKETS, strict=True)]
         k = drawn.index(min(drawn))
         generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
-        pools[k].add(encode(vae, *draw(BUCKETS[k], 8, generator)))
+        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], 8, generator)))
 
 
 def start_filling(folder: Path, vae_folder: Path, *, clips: int, seed: int) -> BaseProcess:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.training.latents import BUCKETS, LATER, Clips, Pool
+from model.training.latents import BUCKETS, LATER, Bucket, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
@@ -17,6 +17,8 @@ CONTINUATIONS = (
     ((2, 1), 0.05), ((2, 2), 0.12), ((3, 2), 0.04), ((0, 2), 0.11),
 )  # fmt: skip
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
+# At the beginning of clips whose end is always given.
+LED = ((0, 0.1), (1, 0.35), (2, 0.35), (3, 0.12), (4, 0.08))
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
 LENGTHS = ((1, 0.40), (3, 0.25), (7, 0.35))
@@ -31,13 +33,14 @@ HIGH_SHIFT = 3.0
 DETAIL_NOISE = 0.55
 
 
-def draw_clean(clips: Clips, generator: torch.Generator, *, detail: bool) -> Tensor:
+def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tensor:
     """Which latent frames are given, `[b, t]`; clips that do not open always get some."""
     b, t = clips.latents.shape[0], clips.latents.shape[2]
     clean = torch.zeros(b, t, dtype=torch.bool)
+    led = tuple(((head, bucket.tail), share) for head, share in LED)
     for i in range(b):
         table = CONTINUATIONS if clips.scenes.phase[i] > 0 else OPENINGS
-        table = DETAIL if detail else table
+        table = DETAIL if bucket.detail else led if bucket.tail else table
         shares = torch.tensor([share for _, share in table])
         head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
         clean[i, : min(head, t - tail - 1)] = True
@@ -64,12 +67,12 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
 
     k = choose([bucket.share for bucket in BUCKETS])
-    detail = BUCKETS[k].detail
+    detail, tail = BUCKETS[k].detail, BUCKETS[k].tail
     t = pools[k].latent_shape[1]
-    if not detail:
+    if not detail and not tail:
         t = LENGTHS[choose([share for _, share in LENGTHS])][0]
     whole = t == pools[k].latent_shape[1]
-    opening = None if detail else not whole or float(uniform(1)) >= LATER
+    opening = None if detail else not whole or float(uniform(1)) >= (0.5 if tail else LATER)
     per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
     count = max(1, min(96, tokens // (per_frame * t)))
     clips = pools[k].sample(count, generator, opening=opening, odds=ODDS)
@@ -77,7 +80,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
     if t > 1:
-        clean = draw_clean(clips, generator, detail=detail)
+        clean = draw_clean(clips, generator, BUCKETS[k])
     b = len(clips.scenes)
     return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator))
 

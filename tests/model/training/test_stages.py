@@ -116,7 +116,7 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
     generator = torch.Generator().manual_seed(1)
     batch = scenes.sample(64, generator, later=1.0)
     clips = Clips(torch.zeros(64, 1, 7, 2, 2), torch.zeros(64, 7, 1, 1), batch)
-    clean = draw_clean(clips, generator, detail=False)
+    clean = draw_clean(clips, generator, BUCKETS[0])
     assert clean.any(1).all()
     assert not clean.all(1).any()
     assert len(BACKGROUNDS) == 8

@@ -1,0 +1,64 @@
+"""Clips whose end is given: an object that is led there, and the end as a request gives it.
+
+A loop, a last picture and a clip that leads to another one ask for an end that the motion in the
+prompt would not reach. Such a clip moves as its prompt says where it is given, and is led between.
+"""
+
+import torch
+from torch import Tensor
+
+from model.given import PAST
+from model.training import scenes
+from model.training.scenes import Scenes
+from model.vae import VAE
+
+#: Frames of a latent frame.
+FACTOR = 4
+
+
+def lead(
+    batch: Scenes, frames: int, aspect: float, tail: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Paths as of `scenes.track`, led to some end, half of them to where they began.
+
+    With two latent frames at the end given, the object moves on in them. With one it has arrived
+    and rests, as one picture says nothing of motion.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    n, arrival = len(batch), frames - FACTOR * tail
+    number = torch.arange(frames).float()
+    length = (frames - 1) / 16
+    if tail == 1:  # slows down over its last half, and stands from its arrival on
+        late = ((number - arrival / 2) / (arrival / 2)).clamp(0, 1)
+        number = number.clamp(max=arrival) - late**2 * arrival / 4
+    x, y, r = scenes.track(batch, number / 16, length, aspect)
+    departure = (FACTOR * torch.randint(3, (n, 1), generator=generator) + 1).float()
+    way = ((torch.arange(frames)[None] - departure) / (arrival - departure)).clamp(0, 1)
+    way = way * way * (3 - 2 * way)
+    back = uniform(n) < 0.5
+    span = torch.tensor([0.8 * aspect, 0.7])
+    end = torch.where(
+        back[:, None], torch.stack([x[:, 0], y[:, 0]], 1), (uniform(n, 2) * 2 - 1) * span
+    )
+    size = torch.where(back, r[:, 0], r[:, arrival] * torch.exp(0.4 * (uniform(n) - 0.5)))
+    x = x + way * (end[:, :1] - x[:, arrival : arrival + 1])
+    y = y + way * (end[:, 1:] - y[:, arrival : arrival + 1])
+    return x, y, r * (size / r[:, arrival])[:, None] ** way
+
+
+def ending(vae: VAE, frames: Tensor, tail: int) -> Tensor:
+    """The last `tail` latent frames as a request gives them, `[b, z, tail, h, w]`, normalised.
+
+    `frames` `[b, 3, f, h, w]` are the whole clip. What a request gives has no past, which is taken
+    to have stood still (`model.given.following`); one latent frame is a picture.
+    """
+    given = frames[:, :, -1:].expand(-1, -1, FACTOR, -1, -1)
+    if tail > 1:
+        given = frames[:, :, -FACTOR * tail :]
+    with torch.no_grad():
+        past = given[:, :, :1].expand(-1, -1, 1 + PAST * FACTOR, -1, -1)
+        latents = vae.encode(torch.cat([past, given], 2))[:, :, 1 + PAST :]
+        return vae.normalize(latents.float())
