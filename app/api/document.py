@@ -30,6 +30,12 @@ ERRORS: Responses = {
 COMMON: Responses = {status: ERRORS[status] for status in (400, 401, 403, 429, 503)}
 MISSING: Responses = COMMON | {404: ERRORS[404]}
 MAKING: Responses = {status: ERRORS[status] for status in (409, 413)}
+EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data", "retry")},
+}
+#: An answer that is a stream of events.
+EVENTS = {"content": {"text/event-stream": {"schema": EVENT}}}
 
 
 def body_of(fields: type[BaseModel]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import StreamingResponse
 
 from app.api.access import JobOf
-from app.api.document import MISSING
+from app.api.document import EVENTS, MISSING
 from app.api.shown import video
 from app.auth import caller_of
 from app.following import Following, Seen, data_url
@@ -23,16 +23,13 @@ IDLE_S = 15.0
 #: Milliseconds after which a client that lost the stream is to come back.
 RETRY_MS = 1000
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
-EVENT = {
-    "type": "object",
-    "properties": {name: {"type": "string"} for name in ("event", "id", "data", "retry")},
-}
-EVENTS = {200: {"content": {"text/event-stream": {"schema": EVENT}}}}
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"], dependencies=[Depends(caller_of)])
 
 
-@router.get("/{video_id}/events", responses=MISSING | EVENTS, response_class=StreamingResponse)
+@router.get(
+    "/{video_id}/events", responses=MISSING | {200: EVENTS}, response_class=StreamingResponse
+)
 async def follow_video(
     job: JobOf,
     parts: PartsOf,

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from app import orders
 from app.api.access import SentOf
 from app.api.body import BodyFields
-from app.api.document import COMMON, ERRORS, MAKING, body_of
+from app.api.document import COMMON, ERRORS, EVENTS, MAKING, body_of
 from app.api.fields import validated
 from app.api.objects import Picture, Pictures
 from app.api.schemas import ImageEdit, ImageGenerate
@@ -28,7 +28,7 @@ from app.submission import Sent
 
 #: Seconds without news after which a stream shows that it is alive.
 IDLE_S = 15.0
-WAITING = COMMON | MAKING | {504: ERRORS[504], 200: {"model": Pictures}}
+WAITING = COMMON | MAKING | {504: ERRORS[504], 200: {"model": Pictures} | EVENTS}
 
 router = APIRouter(prefix="/v1/images", tags=["images"], dependencies=[Depends(caller_of)])
 

@@ -1,5 +1,7 @@
 """The tokenizer and the small text encoder of kinora-tiny."""
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -24,14 +26,20 @@ def build_tokenizer(folder: Path) -> None:
             pre_tokenizers.Metaspace(),
         ]
     )
-    phrases = [*captions.LEADS, "that is a an of style , . :"]
-    for group in (*captions.WORDS.values(), *captions.PLACES.values()):
-        phrases += group
-    words = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}
+
+    def words(phrases: Iterable[str]) -> set[str]:
+        found = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}
+        return {piece for piece in found if len(piece) > 1}
+
+    glue = (*captions.LEADS, "that is a an of style , . :")
+    common = words([*glue, *chain(*captions.WORDS.values(), *captions.PLACES.values())])
+    # Behind the common words, so that weights that know only those can be trained further.
+    rarer = chain(*captions.RARER.values(), *captions.RARER_PLACES.values())
+    rare = words(rarer) - common
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
     pieces += [(letter, -9.0) for letter in letters]
-    pieces += [(word, -4.0) for word in sorted(words) if len(word) > 1]
+    pieces += [(word, -4.0) for word in (*sorted(common), *sorted(rare))]
     if len(pieces) > VOCABULARY:
         raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))

@@ -28,8 +28,8 @@ SPAN = 13
 SPEED_OFF, SPEED_LEAST = 0.35, 0.15
 #: Words that no caption of the training has.
 UNSEEN = {
-    "ball": "orb", "square": "die", "triangle": "wedge", "star": "asterisk",
-    "heart": "valentine", "ring": "loop", "red": "crimson", "orange": "apricot",
+    "ball": "orb", "square": "hexahedron", "triangle": "delta", "star": "asterisk",
+    "heart": "valentine", "ring": "hula", "red": "crimson", "orange": "apricot",
     "yellow": "lemon", "green": "jade", "blue": "azure", "purple": "mauve",
     "pink": "magenta", "white": "ivory",
 }  # fmt: skip
@@ -183,8 +183,8 @@ def unseen(judge: Judge, asked: Case, *, what: str) -> Verdict:
     name = names[int(getattr(asked.scene, what)[0])]
     scene = replace(asked.scene, style=asked.scene.style % 2)
     generator = torch.Generator().manual_seed(asked.seed)
-    vocabulary = captions.WORDS | {name: (UNSEEN[name],)}
-    prompt = captions.describe(scene, generator, complete=True, vocabulary=vocabulary)[0]
+    instead = {name: UNSEEN[name]}
+    prompt = captions.describe(scene, generator, complete=True, instead=instead)[0]
     return judge.sees(judge.make(replace(asked, prompt=prompt)), scene, what)
 
 

@@ -39,15 +39,20 @@ SOUGHT = settings(
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory, redis_url, migrated, capabilities):
-    """The application with a model, and no worker to render anything."""
+def app(tmp_path_factory, redis_url, migrated):
+    """The application, and no worker to render anything."""
     folder = tmp_path_factory.mktemp("document")
     (folder / "kinora.db").write_bytes(migrated)
     app = create_app(Settings(data=folder, redis_url=redis_url, image_wait_s=0.01))
     with TestClient(app):
-        able = replace(capabilities, modes=("text", "image", "edit", "extend", "loop"))
-        app.state.parts.store.models.register("worker-1", able)
         yield app
+
+
+@pytest.fixture(scope="module")
+def register(app, capabilities):
+    """Says that there is a model, as its worker would from time to time."""
+    able = replace(capabilities, modes=("text", "image", "edit", "extend", "loop"))
+    return lambda: app.state.parts.store.models.register("worker-1", able)
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +81,19 @@ def finished(app, spec):
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_every_answer_is_as_described(document, finished, subtests, mode):
+def test_every_answer_is_as_described(document, register, finished, subtests, mode):
     """In a loop, as the plugin that schemathesis has for pytest does not work with pytest 9."""
     for result in document.get_all_operations():
         operation = result.ok()
+        register()
 
         @SOUGHT
         @given(operation.as_strategy(generation_mode=mode), st.booleans())
         def check(case, real):
             if real and mode is GenerationMode.POSITIVE:
                 name_a_finished_video(case, finished)
+            if mode is GenerationMode.NEGATIVE and leaves_nothing(case):
+                return
             answer = case.call()
             if answer.status_code == 504:  # nobody renders here
                 assert case.path.startswith("/v1/images/")
@@ -96,6 +104,12 @@ def test_every_answer_is_as_described(document, finished, subtests, mode):
         expected = (Unsatisfiable,) if mode is GenerationMode.NEGATIVE else ()
         with subtests.test(operation.label), suppress(*expected):
             check()
+
+
+def leaves_nothing(case):
+    """Whether a form has a list without items, of which nothing is sent that could be wrong."""
+    form = case.media_type == "multipart/form-data" and isinstance(case.body, dict)
+    return form and any(value in ([], {}) for value in case.body.values())
 
 
 def name_a_finished_video(case, finished):

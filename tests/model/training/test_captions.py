@@ -18,9 +18,35 @@ def test_a_complete_caption_names_object_colour_motion_and_place() -> None:
         if int(batch.style[i]) < 2:
             named.append(COLOURS[int(batch.colour[i])])
         for name in named:
-            assert any(words in said for words in captions.WORDS[name]), (name, text)
-        places = captions.PLACES[BACKGROUNDS[int(batch.background[i])]]
+            words = captions.WORDS[name] + captions.RARER.get(name, ())
+            assert any(word in said for word in words), (name, text)
+        name = BACKGROUNDS[int(batch.background[i])]
+        places = captions.PLACES[name] + captions.RARER_PLACES[name]
         assert any(place in said for place in places), text
+
+
+def test_some_words_are_mistyped_and_some_are_seldom_said() -> None:
+    generator = torch.Generator().manual_seed(2)
+    batch = scenes.sample(2000, generator)
+    texts = captions.describe(batch, generator)
+    rare = sum("vermilion" in text for text in texts)
+    assert 0 < rare < sum("scarlet" in text for text in texts)
+    grammar = " ".join(
+        [*captions.LEADS, "that is a an of style ,.:"]
+        + [
+            phrase
+            for group in (captions.WORDS, captions.PLACES, captions.RARER, captions.RARER_PLACES)
+            for phrases in group.values()
+            for phrase in phrases
+        ]
+    )
+    known = set(grammar.lower().replace(",", " ").replace(".", " ").replace(":", " ").split())
+    unknown = [
+        text
+        for text in texts
+        if set(text.lower().replace(",", " ").replace(".", " ").replace(":", " ").split()) - known
+    ]
+    assert 20 < len(unknown) < 120
 
 
 def test_every_word_of_the_grammar_is_one_piece_and_other_words_are_spelled(
@@ -29,7 +55,7 @@ def test_every_word_of_the_grammar_is_one_piece_and_other_words_are_spelled(
     language.build_tokenizer(tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
     generator = torch.Generator().manual_seed(1)
-    for text in captions.describe(scenes.sample(300, generator), generator):
+    for text in captions.describe(scenes.sample(300, generator), generator, complete=True):
         pieces = tokenizer.encode(text).tokens
         assert "<unk>" not in pieces
         assert "▁" not in pieces, text  # the mark of a word that is not in the vocabulary

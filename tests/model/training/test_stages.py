@@ -49,7 +49,7 @@ def test_polishing_changes_the_decoder_and_leaves_the_latents_as_they_are(export
 def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(exported, tmp_path):
     folder = exported / "transformer"
     run = TransformerRun(
-        folder, exported / "exported", minutes=0.05, tokens=300, clips=32, wait_for=32
+        folder, exported / "exported", minutes=0.05, tokens=300, clips=64, wait_for=32
     )
     train_transformer.train(run)
     first = json.loads((folder / "state/state.json").read_text())["step"]
@@ -74,7 +74,7 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
 
 def test_another_process_can_compute_gradients_of_the_same_run(exported):
     folder = exported / "transformer"
-    run = TransformerRun(folder, exported / "exported", tokens=300, clips=32)
+    run = TransformerRun(folder, exported / "exported", tokens=300, clips=64)
     networks = learner.Learner()
     terms = train_transformer.prepare(networks, run)(torch.Generator().manual_seed(0), 0.5)
     assert {"truth"} < terms.keys()
@@ -84,7 +84,7 @@ def test_another_process_can_compute_gradients_of_the_same_run(exported):
 
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
-    pools = [Pool(folder / "pool", bucket, 16, 32, "r") for bucket in BUCKETS]
+    pools = [Pool(folder / "pool", bucket, 16, 64, "r") for bucket in BUCKETS]
     lengths, cut = Counter[int](), 0
     for seed in range(200):
         lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))

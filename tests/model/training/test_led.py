@@ -1,0 +1,57 @@
+"""Clips that are led to a given end."""
+
+import pytest
+import torch
+
+from model.given import PAST
+from model.training import led, scenes
+from model.training.__main__ import WEIGHTS
+from model.training.evaluate import psnr
+from model.training.latents import BUCKETS, draw, encode
+from model.training.weights import load_vae
+
+FRAMES = 25
+
+
+def batch(count, seed=0):
+    return scenes.sample(count, torch.Generator().manual_seed(seed), aspect=1.6)
+
+
+@pytest.mark.parametrize("tail", [1, 2])
+def test_half_of_the_objects_are_led_back_to_where_they_began(tail):
+    x, y, r = led.lead(batch(200), FRAMES, 1.6, tail, torch.Generator().manual_seed(1))
+    end = FRAMES - 4 * tail
+    there = [(v[:, end] - v[:, 0]).abs() < 1e-4 for v in (x, y, r)]
+    assert 70 < (there[0] & there[1] & there[2]).sum() < 140
+    assert x.abs().max() < 3 and y.abs().max() < 3 and r.min() > 0.1
+
+
+def test_before_a_picture_at_its_end_an_object_comes_to_rest():
+    path = led.lead(batch(50), FRAMES, 1.6, 1, torch.Generator().manual_seed(1))
+    for values in path:
+        assert (values[:, 21:] - values[:, 21:22]).abs().max() < 1e-4
+    speed = torch.stack([v.diff(dim=1).abs() for v in path[:2]]).amax(0)
+    assert (speed[:, 20] < speed.amax(1) / 4 + 1e-3).all()
+
+
+def test_at_its_beginning_and_in_a_given_clip_at_its_end_an_object_moves_as_it_would_alone():
+    scene = batch(50)
+    path = led.lead(scene, FRAMES, 1.6, 2, torch.Generator().manual_seed(1))
+    alone = scenes.track(scene, torch.arange(FRAMES) / 16, 24 / 16, 1.6)
+    for made, own in zip(path[:2], alone[:2], strict=True):
+        assert torch.allclose(made[:, :2], own[:, :2])
+        assert torch.allclose(made[:, 17:].diff(dim=1), own[:, 17:].diff(dim=1), atol=1e-4)
+
+
+def test_the_ends_of_such_clips_are_decoded_as_they_were_given():
+    """Without a past of standing still they would be some per cent too bright."""
+    vae = load_vae(WEIGHTS)
+    for bucket in BUCKETS[4], BUCKETS[6]:
+        scene, frames, coverage = draw(bucket, 2, torch.Generator().manual_seed(5))
+        latents = encode(vae, bucket, scene, frames, coverage).latents
+        with torch.no_grad():
+            decoded = vae.decode(vae.denormalize(latents)).clamp(-1, 1)
+        end = slice(FRAMES - 4 * bucket.tail, FRAMES)
+        off = (decoded - frames)[:, :, end].mean((1, 2, 3, 4)).abs().max()
+        assert off < 0.01 and psnr(decoded[:, :, end], frames[:, :, end]) > 28
+    assert PAST > 0
