@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from model.training import detector, evaluate, export, modes, train_transformer, train_vae
+from model.training import detector, evaluate, export, train_transformer, train_vae
 from model.training.weights import load_vae
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "kinora-tiny"
-STAGES = ("vae", "polish", "detector", "transformer", "export", "evaluate", "modes", "all")
+STAGES = ("vae", "polish", "detector", "transformer", "export", "evaluate", "all")
 KINORA = {
     "model_id": "kinora-tiny",
     "max_sequence_length": 64,
@@ -52,9 +52,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that train, or score modes, together (1)"
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that train the transformer, or score, together (1)",
     )
     parser.add_argument("--count", type=int, default=200, help="prompts to score (200)")
+    parser.add_argument("--only", default="", help="score the modes whose name contains this")
     return parser.parse_args(arguments)
 
 
@@ -64,7 +68,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(options.threads)
     try:
         options.runs.mkdir(parents=True, exist_ok=True)
-        for stage in STAGES[:-2] if options.stage == "all" else (options.stage,):
+        for stage in STAGES[:-1] if options.stage == "all" else (options.stage,):
             run(stage, options)
     except (OSError, ValueError) as error:
         print(f"python -m model.training: {error}", file=sys.stderr)
@@ -111,12 +115,14 @@ def run(stage: str, options: argparse.Namespace) -> None:
     elif stage == "detector":
         minutes = options.minutes or 12
         detector.train(runs, load_vae(runs / "exported"), minutes=minutes, seed=options.seed)
-    elif stage == "modes":
-        modes.score(options.weights, count=options.count, workers=options.workers)
     else:
-        vae, judge = load_vae(options.weights), evaluate.load_detector(runs)
         evaluate.evaluate(
-            options.weights, judge, vae, count=options.count, report=runs / "evaluation"
+            options.weights,
+            evaluate.find_detector(runs),
+            count=options.count,
+            workers=options.workers,
+            only=options.only,
+            report=runs / "evaluation",
         )
 
 

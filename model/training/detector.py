@@ -30,6 +30,7 @@ ATTRIBUTES = {
 }
 SAMPLES = 7  # frames looked at, over a clip of any length
 HEIGHT = 64  # pixels of the picture's shorter side as the network sees it
+SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its best frame
 
 

@@ -1,185 +1,136 @@
-"""How well a checkpoint does what prompts say, scored by the detector on held-out prompts."""
+"""How well a checkpoint does what prompts say, in every mode: a table, and sheets of the clips."""
 
-import json
 import math
+import multiprocessing
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from model import Pipeline, Request
-from model.training import captions, scenes
-from model.training.detector import ATTRIBUTES, Detector, Seen, load
-from model.training.scenes import Scenes
-from model.vae import VAE
+from model import Pipeline
+from model.training import detector
+from model.training.cases import to_image
+from model.training.detector import ATTRIBUTES
+from model.training.modes import MODES, SIZES, Judge, Verdict, made
+from model.training.weights import load_vae
 
-SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
-SIZES = ((160, 256), (192, 192), (256, 160))  # height, width
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One prompt, the scene that it describes, and the size to make it at."""
-
-    prompt: str
-    scene: Scenes  # of one
-    height: int
-    width: int
-    seed: int
-
-
-def cases(count: int, *, seed: int = 2026) -> list[Case]:
-    """Prompts that name every attribute, all of shape-colour pairs that training never showed."""
-    sizes = (SIZES[0] if i % 2 else SIZES[1 + i // 2 % 2] for i in range(count))
-    return [case(i, height, width, seed=seed) for i, (height, width) in enumerate(sizes)]
-
-
-def case(i: int, height: int, width: int, *, seed: int = 2026) -> Case:
-    """The i-th of these prompts, for a size."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
-    scene = scenes.sample(1, generator, held_out=True, aspect=width / height)
-    prompt = captions.describe(scene, generator, complete=True)[0]
-    return Case(prompt, scene, height, width, seed + i)
-
-
-def right(seen: Seen, scene: Scenes) -> dict[str, bool | None]:
-    """Which attributes of one clip are as asked; None where the style hides the colour."""
-    out: dict[str, bool | None] = {}
-    for name in ATTRIBUTES:
-        out[name] = bool(getattr(seen, name)[0] == getattr(scene, name)[0])
-    if int(scene.style[0]) >= 2:
-        out["colour"] = None
-    return out
-
-
-def table(rows: dict[str, list[dict[str, bool | None]]]) -> str:
-    """Per cent right of each attribute, and of all together, as a Markdown table."""
-    names = (*ATTRIBUTES, "all")
-    lines = ["| | " + " | ".join(names) + " | n |", "|---" * (len(names) + 2) + "|"]
-    for title, results in rows.items():
-        cells = []
-        for name in names:
-            if name == "all":
-                known = [all(v is not False for v in r.values()) for r in results]
-            else:
-                known = [verdict for r in results if (verdict := r.get(name)) is not None]
-            cells.append(f"{100 * sum(known) / len(known):.1f}" if known else "")
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {len(results)} |")
-    return "\n".join(lines)
-
-
-def truth(case: Case, frames: int = 25) -> Tensor:
-    """The rendered clip `[1, 3, f, h, w]` that a case describes."""
-    return scenes.render(case.scene, frames, case.height, case.width)[0]
-
-
-def generated(
-    pipeline: Pipeline,
-    case: Case,
-    image: Image.Image | None = None,
-    frames: int | None = None,
-) -> Tensor:
-    """The clip `[1, 3, f, h, w]` in [-1, 1] that the pipeline makes of a case."""
-    request = Request(
-        prompt=case.prompt,
-        width=case.width,
-        height=case.height,
-        seed=case.seed,
-        image=image,
-        frames=frames,
-    )
-    clip = torch.cat(list(pipeline.generate(request)))
-    return clip.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-
-
-def to_image(frame: Tensor) -> Image.Image:
-    """A frame `[3, h, w]` in [-1, 1] as a picture."""
-    pixels = ((frame + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0)
-    return Image.fromarray(pixels.numpy())
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
-    return float(-10 * torch.log10(((a - b) ** 2).mean().clamp(min=1e-10) / 4))
+#: Clips on a sheet, and the pictures of each: of a minute they lie 15 s apart.
+ROWS, PICTURES = 24, 5
 
 
 def evaluate(
-    checkpoint: Path, detector: Detector, vae: VAE, *, count: int, report: Path | None = None
-) -> dict[str, list[dict[str, bool | None]]]:
-    """Score text to video, image to video and stills, beside the ceiling of decoded truth."""
-    pipeline = Pipeline.load(checkpoint)
-    asked = cases(count)
-    rows: dict[str, list[dict[str, bool | None]]] = {
-        "rendered truth": [],
-        "decoded truth (ceiling)": [],
-        "text to video": [],
-        "image to video": [],
-        "still image": [],
-    }
-    first_frames, sheets = [], []
-    for i, case in _progress(asked):
-        real = truth(case)
-        rows["rendered truth"].append(right(detector.look(real), case.scene))
-        with torch.no_grad():
-            decoded = vae.decode(vae.encode(real)).clamp(-1, 1)
-        rows["decoded truth (ceiling)"].append(right(detector.look(decoded), case.scene))
-        clip = generated(pipeline, case)
-        rows["text to video"].append(right(detector.look(clip), case.scene))
-        if len(sheets) < 24:
-            sheets.append(clip[0])
-        if i % 4 == 0:
-            start = to_image(real[0, :, 0])
-            animated = generated(pipeline, case, image=start)
-            rows["image to video"].append(right(detector.look(animated), case.scene))
-            first_frames.append(psnr(animated[0, :, 0], real[0, :, 0]))
-            still = generated(pipeline, case, frames=1)
-            verdict = right(detector.look(still), case.scene)
-            rows["still image"].append(verdict | {"motion": None})
+    checkpoint: Path,
+    judge: Path = detector.SHIPPED,
+    *,
+    count: int = 200,
+    workers: int = 1,
+    only: str = "",
+    report: Path | None = None,
+) -> dict[str, list[Verdict]]:
+    """Score the modes whose name contains `only` with a detector's file, and print the table.
+
+    `count` prompts are what text to video gets; the costlier modes get fewer. `report` is a folder
+    for the table and for a sheet of each mode.
+    """
+    tasks = [task for task in _tasks(count) if only in task[0]]
+    rows: dict[str, list[Verdict]] = {}
+    strips: dict[str, list[Image.Image]] = {}
+    start = time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, _prepare, (checkpoint, judge)) as pool:
+        for done, (mode, verdict, strip) in enumerate(pool.imap(_run, tasks), 1):
+            rows.setdefault(mode, []).append(verdict)
+            if strip is not None and len(strips.setdefault(mode, [])) < ROWS:
+                strips[mode].append(strip)
+            _tell(start, done, len(tasks))
     print(table(rows))
-    print(f"first frame of image to video: {sum(first_frames) / len(first_frames):.1f} dB")
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-        sheet(sheets).save(report / "text-to-video.png")
-        scored = zip(asked, rows["text to video"], strict=True)
-        lines = [{"prompt": case.prompt, "right": verdict} for case, verdict in scored]
-        (report / "text-to-video.json").write_text(json.dumps(lines, indent=1))
+        (report / "table.md").write_text(table(rows) + "\n")
+        for mode, pictures in strips.items():
+            name = "".join(c if c.isalnum() else "-" for c in mode)
+            sheet(pictures).save(report / f"{name}.jpg", quality=85)
     return rows
 
 
-def sheet(clips: list[Tensor], columns: int = 3, height: int = 144) -> Image.Image:
-    """Clips `[3, f, h, w]` as rows of first, middle and last frame."""
-    rows = []
-    for clip in clips:
-        f = clip.shape[1]
-        picks = [clip[:, round(s * (f - 1))] for s in (0, 0.5, 1)]
-        images = [to_image(p) for p in picks]
-        images = [im.resize((round(im.width * height / im.height), height)) for im in images]
-        row = Image.new("RGB", (240 * 3, height), "white")
-        for k, im in enumerate(images):
-            row.paste(im, (240 * k + (240 - im.width) // 2, 0))
-        rows.append(row)
-    lines = math.ceil(len(rows) / columns)
-    page = Image.new("RGB", (columns * 730, lines * (height + 8)), "white")
-    for i, row in enumerate(rows):
-        page.paste(row, ((i % columns) * 730, (i // columns) * (height + 8)))
+def table(rows: dict[str, list[Verdict]]) -> str:
+    """Per cent of the clips for which each verdict held, means of numbers, as Markdown."""
+    names = (*ATTRIBUTES, "all")
+    lines = ["| | " + " | ".join(names) + " | n | |", "|---" * (len(names) + 3) + "|"]
+    for mode, verdicts in rows.items():
+        cells = [_share(verdicts, name) for name in ATTRIBUTES]
+        whole = [all(v.get(name) is not False for name in ATTRIBUTES) for v in verdicts]
+        cells.append(f"{100 * sum(whole) / len(whole):.1f}" if any(cells) else "")
+        others = [name for name in verdicts[0] if name not in ATTRIBUTES]
+        more = ", ".join(f"{name} {_share(verdicts, name)}" for name in others)
+        lines.append(f"| {mode} | {' | '.join(cells)} | {len(verdicts)} | {more} |")
+    return "\n".join(lines)
+
+
+def _share(verdicts: list[Verdict], name: str) -> str:
+    values = [value for v in verdicts if (value := v.get(name)) is not None]
+    if not values:
+        return ""
+    scale = 100 if isinstance(values[0], bool) else 1
+    return f"{scale * sum(values) / len(values):.1f}"
+
+
+def strip_of(clip: Tensor, height: int = 96) -> Image.Image:
+    """Pictures of a clip `[1, 3, f, h, w]` beside each other, from its first to its last frame."""
+    last = clip.shape[2] - 1
+    numbers = [round(last * i / (PICTURES - 1)) for i in range(PICTURES)] if last else [0]
+    pictures = [to_image(clip[0, :, number]) for number in numbers]
+    width = round(pictures[0].width * height / pictures[0].height)
+    strip = Image.new("RGB", (width * len(pictures), height))
+    for i, picture in enumerate(pictures):
+        strip.paste(picture.resize((width, height)), (i * width, 0))
+    return strip
+
+
+def sheet(strips: list[Image.Image], columns: int = 2) -> Image.Image:
+    """Strips below each other, in columns."""
+    width, height = max(s.width for s in strips) + 8, strips[0].height + 4
+    lines = math.ceil(len(strips) / columns)
+    page = Image.new("RGB", (columns * width, lines * height), "white")
+    for i, strip in enumerate(strips):
+        page.paste(strip, (i // lines * width, i % lines * height))
     return page
 
 
-def _progress(asked: list[Case]) -> Iterator[tuple[int, Case]]:
-    start = time.monotonic()
-    for i, case in enumerate(asked):
-        yield i, case
-        spent = time.monotonic() - start
-        left = spent / (i + 1) * (len(asked) - i - 1)
-        if (i + 1) % 10 == 0:
-            print(f"evaluate  {i + 1}/{len(asked)}  {left:.0f} s left", flush=True)
-
-
-def load_detector(folder: Path) -> Detector:
+def find_detector(folder: Path) -> Path:
     """The detector that a training folder holds, or else the one that is shipped."""
     path = folder / "detector.safetensors"
-    return load(path if path.exists() else SHIPPED)
+    return path if path.exists() else detector.SHIPPED
+
+
+def _tell(start: float, done: int, count: int) -> None:
+    if done % 10 == 0 or done == count:
+        left = (time.monotonic() - start) / done * (count - done)
+        print(f"evaluate  {done}/{count}  {left:.0f} s left", flush=True)
+
+
+def _tasks(count: int) -> Iterator[tuple[str, int]]:
+    for mode, (_, share) in MODES.items():
+        for i in range(max(1, round(count * share))):
+            yield mode, i
+    for size, (_, _, share) in SIZES.items():
+        for i in range(max(1, round(count * share))):
+            yield size, i
+
+
+_judge: Judge
+
+
+def _prepare(checkpoint: Path, judge: Path) -> None:
+    global _judge  # noqa: PLW0603  (a process of the pool has one judge)
+    torch.set_num_threads(1)
+    _judge = Judge(Pipeline.load(checkpoint), detector.load(judge), load_vae(checkpoint))
+
+
+def _run(task: tuple[str, int]) -> tuple[str, Verdict, Image.Image | None]:
+    mode, i = task
+    clip, verdict = made(_judge, mode, i)
+    return mode, verdict, strip_of(clip) if i < ROWS else None

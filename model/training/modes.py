@@ -4,20 +4,19 @@ Where a mode goes on from frames or changes them, these are rendered, so that th
 is known. What is asked of a clip is a named verdict; a mode's row says how often each held.
 """
 
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from model import Pipeline, Request
-from model.training import captions, scenes
-from model.training.detector import Detector, load
-from model.training.evaluate import SHIPPED, Case, case, cases, psnr, right, to_image
+from model.training import captions
+from model.training.cases import Case, case, cases, psnr, right, to_image
+from model.training.detector import ATTRIBUTES, Detector
 from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.vae import VAE
 
 CLIP = 25  # frames of a window, and of a clip that is gone on from
 FPS = 16
@@ -26,6 +25,8 @@ MINUTE = 60 * FPS + 1
 SPAN = 13
 #: How far a velocity may be off: a share of the true one, or so many half heights a second.
 SPEED_OFF, SPEED_LEAST = 0.35, 0.15
+#: A mean step between frames, in half the range of grey levels, that nobody sees.
+INVISIBLE = 0.02
 #: Words that no caption of the training has.
 UNSEEN = {
     "ball": "orb", "square": "hexahedron", "triangle": "delta", "star": "asterisk",
@@ -34,7 +35,9 @@ UNSEEN = {
     "pink": "magenta", "white": "ivory",
 }  # fmt: skip
 
-Verdict = dict[str, bool | float]  # numbers are averaged, the rest counted
+# Numbers are averaged, the rest counted; None says nothing.
+Verdict = dict[str, bool | float | None]
+Made = tuple[Tensor, Verdict]  # a clip `[1, 3, f, h, w]` in [-1, 1], and what is to be said of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Judge:
 
     pipeline: Pipeline
     detector: Detector
+    vae: VAE
 
     def make(self, asked: Case, **fields: object) -> Tensor:
         """The clip `[1, 3, f, h, w]` in [-1, 1] of a case, with more fields of its request."""
@@ -52,9 +56,9 @@ class Judge:
         return clip.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
     def sees(self, clip: Tensor, scene: Scenes, *names: str) -> Verdict:
-        """Which of these attributes are right; a colour that the style hides is."""
+        """Which of these attributes are right."""
         found = right(self.detector.look(clip), scene)
-        return {name: found[name] is not False for name in names}
+        return {name: found[name] for name in names}
 
     def velocity(self, clip: Tensor) -> Tensor:
         """Half heights a second `[2]` of the object over a clip of SPAN frames."""
@@ -79,78 +83,85 @@ def frames_of(clip: Tensor) -> Tensor:
     return ((clip[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0)
 
 
-def real(asked: Case, frames: int) -> Tensor:
-    """The rendered clip `[1, 3, frames, h, w]`; a longer one has the shorter in its middle."""
-    return scenes.render(asked.scene, frames, asked.height, asked.width)[0]
-
-
 # The modes. Each makes one clip of a case.
 
 
-def text(judge: Judge, asked: Case) -> Verdict:
+def rendered(judge: Judge, asked: Case) -> Made:
+    """What the renderer draws: what the detector can get right at all."""
+    clip = asked.real(CLIP)
+    return clip, judge.sees(clip, asked.scene, *ATTRIBUTES)
+
+
+def decoded(judge: Judge, asked: Case) -> Made:
+    """The same after the autoencoder: the most that a transformer can reach."""
+    with torch.no_grad():
+        clip = judge.vae.decode(judge.vae.encode(asked.real(CLIP))).clamp(-1, 1)
+    return clip, judge.sees(clip, asked.scene, *ATTRIBUTES)
+
+
+def text(judge: Judge, asked: Case) -> Made:
     """A clip from words alone."""
     clip = judge.make(asked)
-    return judge.sees(clip, asked.scene, "shape", "colour", "motion", "background", "style")
+    return clip, judge.sees(clip, asked.scene, *ATTRIBUTES)
 
 
-def still(judge: Judge, asked: Case) -> Verdict:
+def still(judge: Judge, asked: Case) -> Made:
     """A picture from words alone."""
-    return judge.sees(
-        judge.make(asked, frames=1), asked.scene, "shape", "colour", "background", "style"
-    )
+    clip = judge.make(asked, frames=1)
+    return clip, judge.sees(clip, asked.scene, "shape", "colour", "background", "style")
 
 
-def image(judge: Judge, asked: Case) -> Verdict:
+def image(judge: Judge, asked: Case) -> Made:
     """A clip that begins with a rendered picture."""
-    start = real(asked, CLIP)[0, :, 0]
+    start = asked.real(CLIP)[0, :, 0]
     clip = judge.make(asked, image=to_image(start))
-    seen = judge.sees(clip, asked.scene, "shape", "colour", "motion", "background", "style")
-    return seen | {"first frame, dB": psnr(clip[0, :, 0], start)}
+    seen = judge.sees(clip, asked.scene, *ATTRIBUTES)
+    return clip, seen | {"first frame, dB": psnr(clip[0, :, 0], start)}
 
 
-def ends(judge: Judge, asked: Case) -> Verdict:
+def ends(judge: Judge, asked: Case) -> Made:
     """A clip between two rendered pictures."""
-    truth = real(asked, CLIP)[0]
+    truth = asked.real(CLIP)[0]
     first, last = truth[:, 0], truth[:, -1]
     clip = judge.make(asked, image=to_image(first), last_image=to_image(last))
     moved = steps(clip)
-    return {
+    return clip, judge.sees(clip, asked.scene, "shape", "colour", "background", "style") | {
         "first frame, dB": psnr(clip[0, :, 0], first),
         "last frame, dB": psnr(clip[0, :, -1], last),
-        # Steps of a still picture are noise of a grey level, whose ratio says nothing.
-        "smooth": bool(moved.max() <= max(3 * float(moved.median()), 0.02)),
-    } | judge.sees(clip, asked.scene, "shape", "motion")
+        "smooth": bool(moved.max() <= max(3 * float(moved.median()), INVISIBLE)),
+    }
 
 
-def extend(judge: Judge, asked: Case, *, backward: bool = False) -> Verdict:
+def extend(judge: Judge, asked: Case, *, backward: bool = False) -> Made:
     """More of a rendered clip, after it or before it."""
-    halves = real(asked, 2 * CLIP).split(CLIP, dim=2)
+    halves = asked.real(2 * CLIP).split(CLIP, dim=2)
     if backward:
         unknown, known = halves
         clip = judge.make(asked, after=frames_of(known), frames=CLIP)
-        made, true = clip[:, :, -SPAN:], unknown[:, :, -SPAN:]
+        ours, true = clip[:, :, -SPAN:], unknown[:, :, -SPAN:]
         joint = torch.cat([clip[:, :, -1:], known[:, :, :1]], 2)
     else:
         known, unknown = halves
         clip = judge.make(asked, before=frames_of(known), frames=CLIP - 1)
-        made, true = clip[:, :, :SPAN], unknown[:, :, :SPAN]
+        ours, true = clip[:, :, :SPAN], unknown[:, :, :SPAN]
         joint = torch.cat([known[:, :, -1:], clip[:, :, :1]], 2)
     usual = float(steps(known).median())
-    return judge.sees(clip, asked.scene, "shape", "colour", "background") | {
-        "velocity": judge.goes_on(made, true),
-        "seam": float(steps(joint)) <= max(2 * usual, 0.02),
+    return clip, judge.sees(clip, asked.scene, "shape", "colour", "background", "style") | {
+        "velocity": judge.goes_on(ours, true),
+        "seam": float(steps(joint)) <= max(2 * usual, INVISIBLE),
     }
 
 
-def loop(judge: Judge, asked: Case) -> Verdict:
+def loop(judge: Judge, asked: Case) -> Made:
     """A clip whose end leads back to its beginning."""
     clip = judge.make(asked, loop=True)
     joint = torch.cat([clip[:, :, -1:], clip[:, :, :1]], 2)
-    closed = float(steps(joint)) <= max(1.5 * float(steps(clip).median()), 0.02)
-    return judge.sees(clip, asked.scene, "shape", "colour", "background") | {"closed": closed}
+    closed = float(steps(joint)) <= max(1.5 * float(steps(clip).median()), INVISIBLE)
+    seen = judge.sees(clip, asked.scene, "shape", "colour", "background", "style")
+    return clip, seen | {"closed": closed}
 
 
-def edit(judge: Judge, asked: Case, *, what: str) -> Verdict:
+def edit(judge: Judge, asked: Case, *, what: str) -> Made:
     """Another colour, or the other style with colours, is asked for; the rest is to stay."""
     names = {"colour": COLOURS, "style": STYLES}[what]
     source = replace(asked.scene, style=asked.scene.style % 2)
@@ -158,26 +169,26 @@ def edit(judge: Judge, asked: Case, *, what: str) -> Verdict:
     change = (now + 1) % 2 if what == "style" else (now + 3) % len(names)
     target = replace(source, **{what: change})
     prompt = captions.describe(target, torch.Generator().manual_seed(asked.seed), complete=True)[0]
-    before = scenes.render(source, CLIP, asked.height, asked.width)[0]
+    before = replace(asked, scene=source).real(CLIP)
     clip = judge.make(replace(asked, prompt=prompt), video=frames_of(before))
-    was = judge.detector.look(before).track[0, :, :2]
-    now_at = judge.detector.look(clip).track[0, :, :2]
-    return judge.sees(clip, target, what, "shape", "background") | {
-        "track": _correlation(was, now_at) >= 0.9
-    }
+    tracks = [judge.detector.look(c).track[0, :, :2] for c in (before, clip)]
+    kept = correlation(*tracks) >= 0.9
+    return clip, judge.sees(clip, target, *ATTRIBUTES) | {"track kept": kept}
 
 
-def minute(judge: Judge, asked: Case) -> Verdict:
+def minute(judge: Judge, asked: Case) -> Made:
     """Sixty seconds from words alone."""
     clip = judge.make(asked, frames=MINUTE)
     first, last = clip[:, :, : 5 * FPS], clip[:, :, -5 * FPS :]
     bright = [float(part.mean() + 1) for part in (first, last)]
-    return judge.sees(last, asked.scene, "shape", "colour", "background", "style") | {
-        "brightness within 5 %": abs(bright[1] / bright[0] - 1) <= 0.05
+    contrast = [float(part.std(dim=(1, 3, 4)).mean()) for part in (first, last)]
+    return clip, judge.sees(last, asked.scene, "shape", "colour", "background", "style") | {
+        "brightness within 5 %": abs(bright[1] / bright[0] - 1) <= 0.05,
+        "contrast within 5 %": abs(contrast[1] / contrast[0] - 1) <= 0.05,
     }
 
 
-def unseen(judge: Judge, asked: Case, *, what: str) -> Verdict:
+def unseen(judge: Judge, asked: Case, *, what: str) -> Made:
     """One word of the prompt is none that training had."""
     names = {"shape": SHAPES, "colour": COLOURS}[what]
     name = names[int(getattr(asked.scene, what)[0])]
@@ -185,35 +196,46 @@ def unseen(judge: Judge, asked: Case, *, what: str) -> Verdict:
     generator = torch.Generator().manual_seed(asked.seed)
     instead = {name: UNSEEN[name]}
     prompt = captions.describe(scene, generator, complete=True, instead=instead)[0]
-    return judge.sees(judge.make(replace(asked, prompt=prompt)), scene, what)
+    clip = judge.make(replace(asked, prompt=prompt))
+    return clip, judge.sees(clip, scene, what)
 
 
-MODES: dict[str, tuple[Callable[[Judge, Case], Verdict], float]] = {
+MODES: dict[str, tuple[Callable[[Judge, Case], Made], float]] = {
     # what, and its share of the prompts
+    "rendered truth": (rendered, 1.0),
+    "decoded truth (ceiling)": (decoded, 1.0),
     "text to video": (text, 1.0),
-    "still image": (still, 1.0),
-    "image to video": (image, 0.5),
-    "first and last frame": (ends, 0.5),
-    "extend forward": (extend, 0.5),
-    "extend backward": (partial(extend, backward=True), 0.5),
-    "loop": (loop, 0.5),
-    "edit, colour": (partial(edit, what="colour"), 0.5),
-    "edit, style": (partial(edit, what="style"), 0.5),
-    "60 s, its last 5 s": (minute, 0.1),
-    "unseen word for the shape": (partial(unseen, what="shape"), 0.25),
-    "unseen word for the colour": (partial(unseen, what="colour"), 0.25),
+    "still image": (still, 0.5),
+    "image to video": (image, 0.25),
+    "first and last frame": (ends, 0.25),
+    "extend forward": (extend, 0.25),
+    "extend backward": (partial(extend, backward=True), 0.25),
+    "loop": (loop, 0.25),
+    "edit, another colour": (partial(edit, what="colour"), 0.25),
+    "edit, another style": (partial(edit, what="style"), 0.25),
+    "unseen word for the shape": (partial(unseen, what="shape"), 0.12),
+    "unseen word for the colour": (partial(unseen, what="colour"), 0.12),
+    "60 s, its last 5 s": (minute, 0.06),
 }
 #: Sizes of text to video, with their share of the prompts: height, width.
 SIZES = {
-    "256x256": (256, 256, 0.5),
-    "848x480 (16:9)": (480, 848, 0.3),
-    "480x848 (9:16)": (848, 480, 0.3),
-    "1120x480 (21:9)": (480, 1120, 0.3),
-    "1920x1080": (1080, 1920, 0.1),
+    "256x256": (256, 256, 0.12),
+    "848x480 (16:9)": (480, 848, 0.12),
+    "480x848 (9:16)": (848, 480, 0.12),
+    "1120x480 (21:9)": (480, 1120, 0.12),
+    "1920x1080": (1080, 1920, 0.06),
 }
 
 
-def _correlation(a: Tensor, b: Tensor) -> float:
+def made(judge: Judge, mode: str, i: int) -> Made:
+    """The i-th clip of a mode, or of text to video at one of the SIZES."""
+    if mode in SIZES:
+        height, width, _ = SIZES[mode]
+        return text(judge, case(i, height, width))
+    return MODES[mode][0](judge, cases(i + 1)[i])
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
     """Of two tracks `[n, 2]`; 1 where neither moves."""
     a, b = a - a.mean(0), b - b.mean(0)
     if max(float(a.norm()), float(b.norm())) < 0.15:
@@ -229,7 +251,7 @@ def adversaries(detector: Detector, count: int = 40) -> dict[str, float]:
     """
     verdicts: dict[str, list[bool]] = {}
     for asked in cases(count):
-        clip = real(asked, CLIP)
+        clip = asked.real(CLIP)
         noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(asked.seed))
         stopped = clip[:, :, :1].expand_as(clip)
         others = {
@@ -245,63 +267,8 @@ def adversaries(detector: Detector, count: int = 40) -> dict[str, float]:
         for name, scene in others.items():
             if name == "colour" and int(scene.style[0]) >= 2:
                 continue
-            seen = right(detector.look(real(replace(asked, scene=scene), CLIP)), asked.scene)
+            seen = right(detector.look(replace(asked, scene=scene).real(CLIP)), asked.scene)
             found[f"another {name}"] = seen[name] is False
         for name, verdict in found.items():
             verdicts.setdefault(name, []).append(verdict)
     return {name: 100 * sum(held) / len(held) for name, held in verdicts.items()}
-
-
-def table(rows: dict[str, list[Verdict]]) -> str:
-    """A Markdown table: per cent of the clips for which each verdict held, or its mean."""
-    lines = ["| mode | n | |", "|---|---|---|"]
-    for mode, verdicts in rows.items():
-        cells = []
-        for name in verdicts[0]:
-            values = [v[name] for v in verdicts]
-            share = all(isinstance(v, bool) for v in values)
-            cells.append(f"{name} {(100 if share else 1) * sum(values) / len(values):.1f}")
-        lines.append(f"| {mode} | {len(verdicts)} | {', '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def score(
-    checkpoint: Path, *, count: int = 100, workers: int = 1, only: str = ""
-) -> dict[str, list[Verdict]]:
-    """Score every mode whose name contains `only`, in `workers` processes, and print the table."""
-    tasks = [(name, i) for name, i in _tasks(count) if only in name]
-    rows: dict[str, list[Verdict]] = {}
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _prepare, (checkpoint, SHIPPED)) as pool:
-        for done, (name, verdict) in enumerate(pool.imap(_run, tasks), 1):
-            rows.setdefault(name, []).append(verdict)
-            if done % 20 == 0:
-                print(f"modes  {done}/{len(tasks)}  {name}", flush=True)
-    print(table(rows))
-    return rows
-
-
-def _tasks(count: int) -> Iterator[tuple[str, int]]:
-    for name, (_, share) in MODES.items():
-        for i in range(max(1, round(count * share))):
-            yield name, i
-    for name, (_, _, share) in SIZES.items():
-        for i in range(max(1, round(count * share))):
-            yield name, i
-
-
-_judge: Judge
-
-
-def _prepare(checkpoint: Path, detector: Path) -> None:
-    global _judge  # noqa: PLW0603  (a process of the pool has one judge)
-    torch.set_num_threads(1)
-    _judge = Judge(Pipeline.load(checkpoint), load(detector))
-
-
-def _run(task: tuple[str, int]) -> tuple[str, Verdict]:
-    name, i = task
-    if name in SIZES:
-        height, width, _ = SIZES[name]
-        return name, text(_judge, case(i, height, width))
-    return name, MODES[name][0](_judge, cases(i + 1)[i])

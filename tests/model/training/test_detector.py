@@ -5,18 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.training import evaluate, scenes
-from model.training.detector import ATTRIBUTES
+from model.training import scenes
+from model.training.cases import cases, right
+from model.training.detector import ATTRIBUTES, SHIPPED, load
 
 
 @pytest.fixture(scope="module")
 def detector():
-    return evaluate.load(evaluate.SHIPPED)
+    return load(SHIPPED)
 
 
 def test_rendered_truth_is_read_as_it_was_drawn(detector):
-    asked = evaluate.cases(32)
-    verdicts = [evaluate.right(detector.look(evaluate.truth(c)), c.scene) for c in asked]
+    asked = cases(32)
+    verdicts = [right(detector.look(c.real()), c.scene) for c in asked]
     for name in ATTRIBUTES:
         known = [v[name] for v in verdicts if v[name] is not None]
         assert sum(known) / len(known) >= 0.9, name
@@ -42,13 +43,13 @@ def test_a_clip_that_stands_still_is_never_taken_for_a_moving_one(detector):
 
 def test_another_object_is_not_taken_for_the_one_asked_for(detector):
     wrong = 0
-    for case in evaluate.cases(16, seed=9):
+    for case in cases(16, seed=9):
         other = replace(
             case.scene,
             shape=(case.scene.shape + 1) % len(scenes.SHAPES),
             colour=(case.scene.colour + 1) % len(scenes.COLOURS),
         )
         frames, _ = scenes.render(other, 25, case.height, case.width)
-        verdict = evaluate.right(detector.look(frames), case.scene)
+        verdict = right(detector.look(frames), case.scene)
         wrong += verdict["shape"] is False
     assert wrong >= 14
