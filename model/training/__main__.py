@@ -57,6 +57,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default=1,
         help="processes that train the transformer, or score, together (1)",
     )
+    parser.add_argument("--tokens", type=int, default=4200, help="of a transformer's step (4200)")
+    parser.add_argument("--clips", type=int, default=40_000, help="drawn for it (40000)")
+    parser.add_argument(
+        "--loaders", type=int, default=0, help="processes that prepare its steps, for a GPU (0)"
+    )
     parser.add_argument("--count", type=int, default=200, help="prompts to score (200)")
     parser.add_argument("--only", default="", help="score the modes whose name contains this")
     return parser.parse_args(arguments)
@@ -67,6 +72,8 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     try:
+        if options.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError("--device cuda: PyTorch sees no GPU here (make setup has its builds)")
         options.runs.mkdir(parents=True, exist_ok=True)
         for stage in STAGES[:-1] if options.stage == "all" else (options.stage,):
             run(stage, options)
@@ -105,6 +112,10 @@ def run(stage: str, options: argparse.Namespace) -> None:
                 runs / "exported",
                 start=options.start,
                 workers=options.workers,
+                loaders=options.loaders,
+                tokens=options.tokens,
+                clips=options.clips,
+                wait_for=max(600, options.tokens // 25),
                 **common,
                 **length,
             )

@@ -61,6 +61,10 @@ class Clips:
     coverage: Tensor
     scenes: Scenes
 
+    def to(self, device: torch.device | str) -> "Clips":
+        """The same clips on another device."""
+        return Clips(self.latents.to(device), self.coverage.to(device), self.scenes.to(device))
+
 
 class Pool:
     """The records of one bucket; `capacity` bounds its file, older records are then replaced."""
@@ -146,16 +150,18 @@ def count_path(folder: Path, bucket: Bucket) -> Path:
     return folder / f"{bucket.name}.count"
 
 
-def draw(bucket: Bucket, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
-    """Scenes of a bucket with their frames and coverage."""
+def draw(
+    bucket: Bucket, count: int, generator: torch.Generator, device: str = "cpu"
+) -> tuple[Scenes, Tensor, Tensor]:
+    """Scenes of a bucket with their frames and coverage, drawn on a device."""
     h, w = bucket.height, bucket.width
     if bucket.tail:
         batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
-        path = led.lead(batch, FRAMES, w / h, bucket.tail, generator)
-        return batch, *scenes.render(batch, FRAMES, h, w, path=path)
+        x, y, r = (v.to(device) for v in led.lead(batch, FRAMES, w / h, bucket.tail, generator))
+        return batch, *scenes.render(batch.to(device), FRAMES, h, w, path=(x, y, r))
     if not bucket.detail:
         batch = scenes.sample(count, generator, aspect=w / h, later=LATER)
-        return batch, *scenes.render(batch, FRAMES, h, w)
+        return batch, *scenes.render(batch.to(device), FRAMES, h, w)
     size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
     height, width = round(h * size), round(h * size * 16 / 9)
     batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
@@ -168,7 +174,7 @@ def draw(bucket: Bucket, count: int, generator: torch.Generator) -> tuple[Scenes
     top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
     left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
     window = (top, left.round().clamp(0, width - w), h, w)
-    return batch, *scenes.render(batch, FRAMES, height, width, window=window)
+    return batch, *scenes.render(batch.to(device), FRAMES, height, width, window=window)
 
 
 def encode(vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Tensor) -> Clips:
@@ -180,29 +186,33 @@ def encode(vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Te
         latents[:, :, -bucket.tail :] = led.ending(vae, frames.to(dtype), bucket.tail)
     cells = F.avg_pool2d(coverage, 32)
     first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
-    return Clips(latents, torch.cat([first, rest], 1), batch)
+    return Clips(latents.cpu(), torch.cat([first, rest], 1).cpu(), batch)
 
 
-def fill(folder: Path, vae_folder: Path, *, clips: int, seed: int, parent: int) -> None:
+def fill(
+    folder: Path, vae_folder: Path, *, clips: int, seed: int, device: str, parent: int
+) -> None:
     """Draw clips into all buckets until `clips` exist in total, or the process `parent` is gone."""
     os.setsid()  # Ctrl-C is for the trainer, which ends this process
     torch.set_num_threads(1)
-    vae = load_vae(vae_folder).to(torch.bfloat16)
+    vae = load_vae(vae_folder).to(device, torch.bfloat16)
     pools = [Pool(folder, bucket, vae.config.z_dim, clips, "r+") for bucket in BUCKETS]
     while sum(p.drawn for p in pools) < clips and os.getppid() == parent:
         drawn = [p.drawn / b.share for p, b in zip(pools, BUCKETS, strict=True)]
         k = drawn.index(min(drawn))
         generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
-        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], 8, generator)))
+        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], 8, generator, device)))
 
 
-def start_filling(folder: Path, vae_folder: Path, *, clips: int, seed: int) -> BaseProcess:
+def start_filling(
+    folder: Path, vae_folder: Path, *, clips: int, seed: int, device: str
+) -> BaseProcess:
     """Fill the pool in a process of its own, which ends with this one."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(
         target=fill,
         args=(folder, vae_folder),
-        kwargs={"clips": clips, "seed": seed, "parent": os.getpid()},
+        kwargs={"clips": clips, "seed": seed, "device": device, "parent": os.getpid()},
         daemon=True,
         name="kinora-latents",
     )

@@ -1,10 +1,14 @@
 """What one step of the transformer's training is about: clips, given frames, noise levels."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
+from model.training import captions
 from model.training.latents import BUCKETS, LATER, Bucket, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
@@ -27,6 +31,8 @@ ODDS = {"ball": 0.4, "square": 0.5, "triangle": 0.7, "star": 0.8, "heart": 0.5, 
 # How many latent frames a clip that does not open may lose at its beginning: then it begins, as
 # the windows of a long video do, with a latent frame that stands for four frames.
 CUT = 3
+# Share of the clips of which nothing is said, for guidance without a classifier.
+SILENT = 0.1
 # How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
@@ -50,9 +56,12 @@ def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tens
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """The clips of one step, which of their frames are clean, and the noise of the others."""
+    """The clips of one step, what is said of them, which of their frames are clean, and the noise
+    of the others.
+    """
 
     clips: Clips
+    texts: list[str]
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
 
@@ -74,15 +83,33 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     whole = t == pools[k].latent_shape[1]
     opening = None if detail else not whole or float(uniform(1)) >= (0.5 if tail else LATER)
     per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
-    count = max(1, min(96, tokens // (per_frame * t)))
-    clips = pools[k].sample(count, generator, opening=opening, odds=ODDS)
+    number = max(1, tokens // (per_frame * t))
+    clips = pools[k].sample(number, generator, opening=opening, odds=ODDS)
     start = 0 if opening is not False else int(torch.randint(CUT + 1, (), generator=generator))
     clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
     if t > 1:
         clean = draw_clean(clips, generator, BUCKETS[k])
     b = len(clips.scenes)
-    return Lesson(clips, clean, uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator))
+    texts = captions.describe(clips.scenes, generator)
+    texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
+    level = uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator)
+    return Lesson(clips, texts, clean, level)
+
+
+class Lessons(IterableDataset[Lesson]):
+    """Lessons without end, for a DataLoader whose processes each draw their own."""
+
+    def __init__(self, tokens: int, pools: Callable[[], list[Pool]], seed: int) -> None:
+        self.tokens, self.pools, self.seed = tokens, pools, seed
+
+    def __iter__(self) -> Iterator[Lesson]:
+        torch.set_num_threads(1)
+        info, pools = get_worker_info(), self.pools()
+        first, stride = (0, 1) if info is None else (info.id, info.num_workers)
+        for number in count(first, stride):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            yield draw_lesson(self.tokens, pools, generator)
 
 
 def draw_level(count: int, generator: torch.Generator) -> Tensor:

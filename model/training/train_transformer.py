@@ -9,7 +9,9 @@ of the middle layer, which binds words to places long before the flow loss does.
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -17,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from model.text import TextEncoder
-from model.training import captions, checkpoints, language, latents
+from model.training import checkpoints, language, latents
 from model.training.latents import BUCKETS, Pool, count_path
 from model.training.learner import TINY, Learner, take_weights, to_compute
-from model.training.lessons import Lesson, draw_lesson
+from model.training.lessons import Lesson, Lessons, draw_lesson
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
@@ -49,6 +52,7 @@ class TransformerRun:
     lr: float = 1.5e-3
     seed: int = 0
     workers: int = 1  # processes that compute gradients, this one included
+    loaders: int = 0  # processes that draw lessons ahead, for a GPU that would wait for them
     device: str = "cpu"
     bf16: bool = True
     start: Path | None = None  # a checkpoint folder to begin with, instead of random weights
@@ -64,32 +68,34 @@ def loss_of(
     """The flow loss, most of it where the object is, and the head's loss."""
     dtype = learner.transformer.proj_out.weight.dtype
     device = learner.transformer.proj_out.weight.device
-    clips, clean = lesson.clips, lesson.clean
+    clips, clean = lesson.clips.to(device), lesson.clean.to(device)
     b, _, t, _, _ = clips.latents.shape
     x = clips.latents.float()
-    # Given frames carry up to 5 % noise, as the frames of an earlier window do.
-    trace = 0.05 * torch.rand(b, generator=generator) * (torch.rand(b, generator=generator) < 0.5)
-    sigma = torch.where(clean, trace[:, None], lesson.level[:, None])  # b t
-    noise = torch.randn(x.shape, generator=generator)
-    mixed = torch.lerp(x, noise, sigma[:, None, :, None, None])
+    seed = int(torch.randint(2**62, (), generator=generator))
+    draws = torch.Generator(device).manual_seed(seed)
 
-    texts = captions.describe(clips.scenes, generator)
-    silent = torch.rand(b, generator=generator) < 0.1
-    texts = ["" if s else c for s, c in zip(silent.tolist(), texts, strict=True)]
-    text = tokenizer.encode(texts)
+    def uniform() -> Tensor:
+        return torch.rand(b, generator=draws, device=device)
+
+    # Given frames carry up to 5 % noise, as the frames of an earlier window do.
+    trace = 0.05 * uniform() * (uniform() < 0.5)
+    sigma = torch.where(clean, trace[:, None], lesson.level.to(device)[:, None])  # b t
+    noise = torch.randn(x.shape, generator=draws, device=device)
+    mixed = torch.lerp(x, noise, sigma[:, None, :, None, None])
+    text = tokenizer.encode(lesson.texts)
 
     middle: list[Tensor] = []
     block = learner.transformer.blocks[TINY.num_layers // 2 - 1]
     handle = block.register_forward_hook(lambda *args: middle.append(args[2]))
-    velocity = learner.transformer(mixed.to(device, dtype), (sigma * 1000).to(device), text)
+    velocity = learner.transformer(mixed.to(dtype), sigma * 1000, text)
     handle.remove()
-    error = (velocity.float() - (noise - x).to(device)) ** 2
+    error = (velocity.float() - (noise - x)) ** 2
     # What is next to an object counts as much as the object: an outline has two sides.
     near = F.max_pool2d(clips.coverage, 3, stride=1, padding=1)
     weight = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    weight = (weight * ~clean[:, :, None, None]).to(device)[:, None]
+    weight = (weight * ~clean[:, :, None, None])[:, None]
     flow = error * weight / (weight.sum() * error.shape[1])
-    opening = torch.as_tensor(clips.scenes.phase == 0, device=device)
+    opening = clips.scenes.phase == 0
     flow = flow.sum() + (OPENING_WEIGHT - 1) * flow[opening, :, 0].sum()
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
     name = "still" if t == 1 else "video"
@@ -101,7 +107,9 @@ def train(run: TransformerRun) -> None:
     torch.manual_seed(run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     language.build_tokenizer(run.folder)
-    filler = latents.start_filling(run.folder / "pool", run.vae, clips=run.clips, seed=run.seed)
+    filler = latents.start_filling(
+        run.folder / "pool", run.vae, clips=run.clips, seed=run.seed, device=run.device
+    )
     learner = Learner()
     if run.start is not None:
         take_weights(learner, run.start)
@@ -114,9 +122,9 @@ def train(run: TransformerRun) -> None:
     if (found := checkpoints.load(run.folder / "state")) is not None:
         weights.restore(found[0])
         spent = found[1]["minutes"]
-    pools = _wait_for_pools(run, filler)
+    _wait_for_pools(run, filler)
     helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=run.seed)
-    backward = backward_of(learner, tokenizer, pools, run.tokens)
+    backward = backward_of(learner, tokenizer, _draw(run, weights.steps))
     log = Log(run.folder / "log.jsonl", f"transformer {run.minutes:.0f} min")
     start, saved = time.monotonic() - spent * 60, time.monotonic()
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
@@ -141,14 +149,13 @@ def train(run: TransformerRun) -> None:
 
 
 def backward_of(
-    learner: Learner, tokenizer: TextEncoder, pools: list[Pool], tokens: int
+    learner: Learner, tokenizer: TextEncoder, draw: Callable[[torch.Generator], Lesson]
 ) -> Backward:
     """What computes the gradients of one step; returns the terms of its loss."""
 
     def backward(generator: torch.Generator, done: float) -> dict[str, float]:
-        lesson = draw_lesson(tokens, pools, generator)
         truth_weight = 0.5 if done < 0.75 else 0.1
-        terms = loss_of(learner, tokenizer, lesson, truth_weight, generator)
+        terms = loss_of(learner, tokenizer, draw(generator), truth_weight, generator)
         terms["loss"].backward()
         return {k: float(v.detach()) for k, v in terms.items() if k != "loss"}
 
@@ -157,7 +164,20 @@ def backward_of(
 
 def prepare(learner: Learner, run: TransformerRun) -> Backward:
     """`backward_of` in another process, whose learner shares the trainer's weights."""
-    return backward_of(learner, _text(learner, run.folder), _pools(run), run.tokens)
+    draw = partial(draw_lesson, run.tokens, _pools(run))
+    return backward_of(learner, _text(learner, run.folder), draw)
+
+
+def _draw(run: TransformerRun, step: int) -> Callable[[torch.Generator], Lesson]:
+    """Lessons drawn here by a step's generator, or ahead by other processes."""
+    if not run.loaders:
+        return partial(draw_lesson, run.tokens, _pools(run))
+    data = Lessons(run.tokens, partial(_pools, run), seed=run.seed + step)
+    loader = DataLoader(
+        data, batch_size=None, num_workers=run.loaders, multiprocessing_context="spawn"
+    )
+    lessons = iter(loader)
+    return lambda _: next(lessons)
 
 
 def _text(learner: Learner, folder: Path) -> TextEncoder:
@@ -171,12 +191,12 @@ def _pools(run: TransformerRun) -> list[Pool]:
     return [Pool(folder, bucket, channels, run.clips, "r") for bucket in BUCKETS]
 
 
-def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> list[Pool]:
+def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> None:
     while True:
         paths = [count_path(run.folder / "pool", bucket) for bucket in BUCKETS]
         counts = [int(p.read_text()) if p.exists() else 0 for p in paths]
-        if sum(counts) >= run.wait_for and min(counts) > 0:
-            return _pools(run)
+        if sum(counts) >= min(run.wait_for, run.clips) and min(counts) > 0:
+            return
         if not filler.is_alive():
             raise ValueError("the process that renders and encodes clips ended; its error is above")
         time.sleep(1)

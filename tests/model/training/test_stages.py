@@ -53,7 +53,7 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
     )
     train_transformer.train(run)
     first = json.loads((folder / "state/state.json").read_text())["step"]
-    train_transformer.train(replace(run, minutes=0.1))
+    train_transformer.train(replace(run, minutes=0.1, loaders=1))
     assert first < json.loads((folder / "state/state.json").read_text())["step"]
 
     train_vae.export_half(exported / "exported", tmp_path)
@@ -128,6 +128,14 @@ def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):
             main(arguments)
         assert 2 == ended.value.code
     assert "soon" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named_before_anything_is_made(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert 1 == main(["transformer", "--device", "cuda", "--runs", str(runs)])
+    assert "--device cuda" in capsys.readouterr().err
+    assert not runs.exists()
 
 
 def test_a_stage_without_what_it_needs_says_which_stage_comes_first(tmp_path, capsys):
