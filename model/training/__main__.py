@@ -72,8 +72,7 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     try:
-        if options.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError("--device cuda: PyTorch sees no GPU here (make setup has its builds)")
+        check_device(options.device)
         options.runs.mkdir(parents=True, exist_ok=True)
         for stage in STAGES[:-1] if options.stage == "all" else (options.stage,):
             run(stage, options)
@@ -84,6 +83,12 @@ def main(arguments: list[str]) -> int:
         print("\nstopped; start the same command again to go on from the last checkpoint")
         return 130
     return 0
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError for a GPU that is not there."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch sees no GPU here; README.md has how to set it up")
 
 
 def run(stage: str, options: argparse.Namespace) -> None:
