@@ -130,14 +130,15 @@ def describe(
     generator: torch.Generator,
     *,
     complete: bool = False,
+    rarely: float = RARELY,
     instead: dict[str, str] | None = None,
 ) -> list[str]:
     """One caption a scene.
 
     Unless `complete`, an attribute is now and then left unsaid, so that short prompts work too;
     a black-and-white or sketched scene seldom has its colour named. The plain style words are
-    often left out, and style is then free. `instead` has
-    words to be said for attributes in place of all these.
+    often left out, and style is then free. Rarer words are said
+    with probability `rarely`; `instead` has words to be said for attributes in place of all these.
     """
 
     def chance(p: float) -> bool:
@@ -151,7 +152,7 @@ def describe(
     ) -> str:
         if instead and name in instead:
             return instead[name]
-        return pick(rarer[name] if name in rarer and chance(RARELY) else common[name])
+        return pick(rarer[name] if name in rarer and chance(rarely) else common[name])
 
     def word(name: str) -> str:
         return say(name, WORDS, RARER)

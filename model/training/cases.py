@@ -29,7 +29,9 @@ class Case:
 
 
 def cases(count: int, *, seed: int = 2026) -> list[Case]:
-    """Prompts that name every attribute, all of shape-colour pairs that training never showed."""
+    """Prompts that name every attribute, all of shape-colour pairs that training never showed, in
+    words that training often said.
+    """
     sizes = (SIZES[0] if i % 2 else SIZES[1 + i // 2 % 2] for i in range(count))
     return [case(i, height, width, seed=seed) for i, (height, width) in enumerate(sizes)]
 
@@ -38,7 +40,7 @@ def case(i: int, height: int, width: int, *, seed: int = 2026) -> Case:
     """The i-th of these prompts, for a size."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + i)
     scene = scenes.sample(1, generator, held_out=True, aspect=width / height)
-    prompt = captions.describe(scene, generator, complete=True)[0]
+    prompt = captions.describe(scene, generator, complete=True, rarely=0)[0]
     return Case(prompt, scene, height, width, seed + i)
 
 

@@ -105,6 +105,11 @@ def text(judge: Judge, asked: Case) -> Made:
     return clip, judge.sees(clip, asked.scene, *ATTRIBUTES)
 
 
+def rare(judge: Judge, asked: Case) -> Made:
+    """A clip from words that training seldom said."""
+    return text(judge, replace(asked, prompt=_said(asked.scene, asked.seed, rarely=1)))
+
+
 def still(judge: Judge, asked: Case) -> Made:
     """A picture from words alone."""
     clip = judge.make(asked, frames=1)
@@ -168,7 +173,7 @@ def edit(judge: Judge, asked: Case, *, what: str) -> Made:
     now = getattr(source, what)
     change = (now + 1) % 2 if what == "style" else (now + 3) % len(names)
     target = replace(source, **{what: change})
-    prompt = captions.describe(target, torch.Generator().manual_seed(asked.seed), complete=True)[0]
+    prompt = _said(target, asked.seed)
     before = replace(asked, scene=source).real(CLIP)
     clip = judge.make(replace(asked, prompt=prompt), video=frames_of(before))
     tracks = [judge.detector.look(c).track[0, :, :2] for c in (before, clip)]
@@ -193,11 +198,16 @@ def unseen(judge: Judge, asked: Case, *, what: str) -> Made:
     names = {"shape": SHAPES, "colour": COLOURS}[what]
     name = names[int(getattr(asked.scene, what)[0])]
     scene = replace(asked.scene, style=asked.scene.style % 2)
-    generator = torch.Generator().manual_seed(asked.seed)
-    instead = {name: UNSEEN[name]}
-    prompt = captions.describe(scene, generator, complete=True, instead=instead)[0]
+    prompt = _said(scene, asked.seed, instead={name: UNSEEN[name]})
     clip = judge.make(replace(asked, prompt=prompt))
     return clip, judge.sees(clip, scene, what)
+
+
+def _said(
+    scene: Scenes, seed: int, *, rarely: float = 0, instead: dict[str, str] | None = None
+) -> str:
+    generator = torch.Generator().manual_seed(seed)
+    return captions.describe(scene, generator, complete=True, rarely=rarely, instead=instead)[0]
 
 
 MODES: dict[str, tuple[Callable[[Judge, Case], Made], float]] = {
@@ -213,6 +223,7 @@ MODES: dict[str, tuple[Callable[[Judge, Case], Made], float]] = {
     "loop": (loop, 0.25),
     "edit, another colour": (partial(edit, what="colour"), 0.25),
     "edit, another style": (partial(edit, what="style"), 0.25),
+    "rarer words throughout": (rare, 0.25),
     "unseen word for the shape": (partial(unseen, what="shape"), 0.12),
     "unseen word for the colour": (partial(unseen, what="colour"), 0.12),
     "60 s, its last 5 s": (minute, 0.06),
