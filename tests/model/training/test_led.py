@@ -6,7 +6,7 @@ import torch
 from model.given import PAST
 from model.training import led, scenes
 from model.training.__main__ import WEIGHTS
-from model.training.evaluate import psnr
+from model.training.cases import psnr
 from model.training.latents import BUCKETS, draw, encode
 from model.training.weights import load_vae
 
