@@ -142,8 +142,8 @@ def _probe(path: Path, demuxer: str, max_frames: int, param: str) -> Clip:
 
 def _decode(path: Path, demuxer: str, max_pixels: int, param: str) -> None:
     """Decodes every frame for nothing but the damage that shows."""
-    decoding = (*_frames_of(max_pixels), "-threads", "2")
-    _ffmpeg(path, demuxer, ("-f", "null", "-"), param, decoding, cpu_s=CHECK_CPU_S)
+    output = ("-f", "null", "-")
+    _ffmpeg(path, demuxer, output, param, _frames_of(max_pixels), threads=2, cpu_s=CHECK_CPU_S)
 
 
 def _rewrite(path: Path, demuxer: str, fps: int, max_pixels: int, target: Path, param: str) -> None:
@@ -153,8 +153,7 @@ def _rewrite(path: Path, demuxer: str, fps: int, max_pixels: int, target: Path, 
         "-an", "-sn", "-dn", "-map_metadata", "-1", "-vf", filters, "-c:v", "libx264",
         "-preset", "veryfast", "-crf", CRF, "-pix_fmt", "yuv420p", "-f", "mp4", str(target),
     )  # fmt: skip
-    decoding = (*_frames_of(max_pixels), "-threads", "1")
-    _ffmpeg(path, demuxer, output, param, decoding, cpu_s=WRITE_CPU_S)
+    _ffmpeg(path, demuxer, output, param, _frames_of(max_pixels), cpu_s=WRITE_CPU_S)
 
 
 def _frames_of(max_pixels: int) -> tuple[str, str]:
@@ -171,14 +170,17 @@ def _ffmpeg(
     param: str,
     decoding: tuple[str, ...] = (),
     *,
+    threads: int = 1,
     cpu_s: int,
 ) -> str:
-    """What ffmpeg prints for the first video stream of `path`; any damage ends it."""
+    """What ffmpeg prints for the first video stream of `path`; any damage ends it. `threads`
+    decode: each takes of the memory that all may have.
+    """
     limits = map(str, (MEMORY_BYTES, cpu_s, FILE_BYTES))
     command = (
         sys.executable, "-I", str(CONFINED), *limits, imageio_ffmpeg.get_ffmpeg_exe(),
         "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe",
-        "-format_whitelist", demuxer, "-codec_whitelist", CODECS, *decoding,
+        "-format_whitelist", demuxer, "-codec_whitelist", CODECS, *decoding, "-threads", str(threads),
         "-f", demuxer, "-i", str(path), "-map", "0:v:0", "-threads", "1", *output,
     )  # fmt: skip
     try:

@@ -19,7 +19,7 @@ BEFORE = 17
 #: Frames that a clip leads to.
 AFTER = 8
 #: Latent frames of standing still that are taken to lie before those. Without any, the first
-#: latent frame after a picture is unlike all later ones, and is decoded some per cent too bright.
+#: latent frame after a picture is unlike all later ones, and is decoded visibly too bright.
 PAST = 2
 # Frames encoded at a time; a bound on memory, not on the result.
 _CHUNK = 8

@@ -44,7 +44,7 @@ def test_at_its_beginning_and_in_a_given_clip_at_its_end_an_object_moves_as_it_w
 
 
 def test_the_ends_of_such_clips_are_decoded_as_they_were_given():
-    """Without a past of standing still they would be some per cent too bright."""
+    """Without a past of standing still they would be visibly too bright."""
     vae = load_vae(WEIGHTS)
     for bucket in BUCKETS[4], BUCKETS[6]:
         scene, frames, coverage = draw(bucket, 2, torch.Generator().manual_seed(5))
