@@ -181,7 +181,8 @@ def _ffmpeg(
         sys.executable, "-I", str(CONFINED), *limits, imageio_ffmpeg.get_ffmpeg_exe(),
         "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe",
         "-format_whitelist", demuxer, "-codec_whitelist", CODECS, *decoding,
-        "-threads", str(threads), "-f", demuxer, "-i", str(path), "-map", "0:v:0", "-threads", "1", *output,
+        "-threads", str(threads), "-f", demuxer, "-i", str(path),
+        "-map", "0:v:0", "-threads", "1", *output,
     )  # fmt: skip
     try:
         child = subprocess.run(
