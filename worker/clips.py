@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from worker.encode import Frames
+from worker.failures import DecodeError
 
 #: Frames that are read at a time.
 CHUNK = 8
@@ -21,7 +22,8 @@ def frames_of(
     """The first `frames` frames, uint8 `[f, h, w, 3]`, scaled to the size, a few at a time; or
     `shown` of them, evenly spread from the first on.
 
-    Raises ValueError, naming the request's `field`, when it is no video or too short.
+    Raises ValueError, naming the request's `field`, when it is no video or too short, and
+    DecodeError when ffmpeg was killed.
     """
     wanted = frames if shown is None else shown
     # ffmpeg counts what it let through: the next one is frame number (count * frames / shown).
@@ -56,6 +58,8 @@ def _output(command: list[str], size: int) -> Generator[bytearray]:
         with program.stdout as pipe:
             while data := pipe.read(size):
                 yield bytearray(data)
+        if (status := program.wait()) < 0:
+            raise DecodeError(f"ffmpeg was ended by signal {-status}")
     finally:
         program.kill()
         program.wait()

@@ -10,6 +10,10 @@ from app.contract.job import SpecError
 from worker.encode import EncodeError
 
 
+class DecodeError(RuntimeError):
+    """The program that reads a clip was killed, or had too little memory: the clip may be good."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """How a job ends after an exception: at once, or after another try (`retry`)."""
@@ -29,6 +33,7 @@ TABLE: tuple[
     (UnidentifiedImageError, "invalid_image", "A reference of the job is not an image.", False),
     (BlobDamaged, "storage_error", "The video could not be stored.", True),
     (EncodeError, "encode_failed", "The frames could not be encoded.", True),
+    (DecodeError, "worker_error", "The program that reads videos was killed.", True),
     (StorageError, "storage_error", "The object storage did not answer.", True),
     (OSError, "worker_error", "The worker had a system error, such as a full disk.", True),
     (ValueError, "invalid_request", None, False),

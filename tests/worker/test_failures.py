@@ -6,7 +6,7 @@ from PIL import UnidentifiedImageError
 from app.contract.blobs import BlobNotFound
 from app.contract.job import SpecError
 from worker.encode import EncodeError
-from worker.failures import TABLE, UNKNOWN, failure_of
+from worker.failures import TABLE, UNKNOWN, DecodeError, failure_of
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from worker.failures import TABLE, UNKNOWN, failure_of
         (SpecError("version 9"), "invalid_job", False),
         (ValueError("frames: must be 4k + 1"), "invalid_request", False),
         (EncodeError("ffmpeg ended with code 1"), "encode_failed", True),
+        (DecodeError("ffmpeg was ended by signal 9"), "worker_error", True),
         (GenericError("503"), "storage_error", True),
         (OSError(28, "No space left on device"), "worker_error", True),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", False),

@@ -1,10 +1,16 @@
+import os
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.contract import outputs
 from app.contract.job import JobSpec
+from worker.clips import frames_of
 from worker.encode import Encoding
+from worker.failures import DecodeError
 from worker.outputs import picture_clip, write_still
 from worker.segments import Segments
 
@@ -77,6 +83,17 @@ def test_the_thumbnail_is_the_first_frame_made_small(clip):
     with Image.open(clip(3, 1920, 1080) / outputs.THUMBNAIL) as image:
         assert (image.format, image.size) == ("WEBP", (640, 360))
         assert abs(image.getpixel((300, 200))[0] - 20) < 6
+
+
+def test_a_clip_is_not_blamed_for_a_reader_that_was_killed(clip):
+    frames = frames_of(clip(64) / "video.mp4", 64, 48, 64, "video")
+    next(frames)
+    me = os.getpid()
+    for child in Path(f"/proc/{me}/task/{me}/children").read_text().split():
+        if b"rawvideo" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+    with pytest.raises(DecodeError):
+        list(frames)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
