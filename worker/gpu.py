@@ -116,7 +116,7 @@ class Child:
         log.info("worker.ready", model=capabilities.model_id)
         while True:
             time.sleep(SEEN_S)
-            _insist(lambda: store.models.beat(self._name))
+            _insist(lambda: store.models.beat(self._name, capabilities))
 
     def _disown(self, store: Store) -> None:
         """A job that a former child of this worker had needs not wait for its lease to run out."""

@@ -1,6 +1,7 @@
 """The models that workers serve, as the workers register them, with their heartbeats."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -34,22 +35,21 @@ class Models:
 
     def register(self, worker: str, capabilities: Capabilities) -> None:
         """A worker has loaded its checkpoint and is ready for jobs."""
-        row = {
-            "model": capabilities.model_id,
-            "capabilities": capabilities.to_json(),
-            "started_at": now(),
-            "seen_at": now(),
-        }
+        row = _row(capabilities)
+        self._put(worker, row, row)
+
+    def beat(self, worker: str, capabilities: Capabilities) -> None:
+        """The worker is still there. It may have been forgotten meanwhile: on a host that slept, or
+        by a clock that jumped, it was silent for long.
+        """
+        self._put(worker, {"seen_at": now()}, _row(capabilities))
+
+    def _put(self, worker: str, values: dict[str, Any], row: dict[str, Any]) -> None:
+        """Changes a worker's `values`, or adds the whole `row`."""
         with self._database.write() as connection:
-            update = sa.update(workers).where(workers.c.name == worker).values(row)
+            update = sa.update(workers).where(workers.c.name == worker).values(values)
             if connection.execute(update).rowcount == 0:
                 connection.execute(sa.insert(workers).values(row | {"name": worker}))
-
-    def beat(self, worker: str) -> None:
-        """The worker is still there."""
-        with self._database.write() as connection:
-            update = sa.update(workers).where(workers.c.name == worker)
-            connection.execute(update.values(seen_at=now()))
 
     def leave(self, worker: str) -> None:
         """The worker has ended in order; its model stays offered for a while."""
@@ -84,3 +84,12 @@ class Models:
         with self._database.write() as connection:
             old = sa.delete(workers).where(workers.c.seen_at <= now() - OFFERED_S)
             return connection.execute(old).rowcount
+
+
+def _row(capabilities: Capabilities) -> dict[str, Any]:
+    return {
+        "model": capabilities.model_id,
+        "capabilities": capabilities.to_json(),
+        "started_at": now(),
+        "seen_at": now(),
+    }

@@ -32,10 +32,12 @@ def test_a_silent_worker_is_dead_but_its_model_stays_offered_for_a_while(store, 
     store.models.register("w1", capabilities)
     aged(store, "w1", ALIVE_S + 1)
     assert [m.workers for m in store.models.list()] == [0]
-    store.models.beat("w1")
+    store.models.beat("w1", capabilities)
     assert [m.workers for m in store.models.list()] == [1]
     store.models.leave("w1")
     assert [m.workers for m in store.models.list()] == [0]
     aged(store, "w1", OFFERED_S)
     assert store.models.list() == []
     assert store.models.forget() == 1
+    store.models.beat("w1", capabilities)  # it only slept
+    assert [m.workers for m in store.models.list()] == [1]
