@@ -26,6 +26,7 @@ def sweep(store: Store, queue: Queue, blobs: Blobs, settings: Settings) -> None:
 
     Raises what the database, Redis or the storage raise; the next round does what was left.
     """
+    store.upkeep.shorten_leases(settings.lease_s)
     requeue_lost(store, settings.max_losses)
     announce_missing(store, queue)
     remove_leftovers(store, blobs, settings)

@@ -61,12 +61,17 @@ class Upkeep:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def lose_expired(self, max_losses: int, longest_s: float = LONGEST_LEASE_S) -> Lost:
-        """Takes from their workers the jobs whose lease ran out, or ends later than any does that
-        was given by the present time: then the database's clock was put back.
+    def shorten_leases(self, lease_s: float) -> None:
+        """Leases that end later than any does that was given by the present time end in `lease_s`:
+        the database's clock was put back. A worker that lives makes its own longer again.
         """
-        over = sa.or_(jobs.c.lease_until < now(), jobs.c.lease_until > now() + longest_s)
-        return self._lose(over, max_losses, WORKER_LOST, LOST_MESSAGE)
+        too_long = sa.update(jobs).where(jobs.c.lease_until > now() + LONGEST_LEASE_S)
+        with self._database.write() as connection:
+            connection.execute(too_long.values(lease_until=now() + lease_s))
+
+    def lose_expired(self, max_losses: int) -> Lost:
+        """Takes from their workers the jobs whose lease ran out."""
+        return self._lose(jobs.c.lease_until < now(), max_losses, WORKER_LOST, LOST_MESSAGE)
 
     def lose_of_worker(self, worker: str, max_losses: int) -> Lost:
         """Takes its jobs from a worker known to be dead, without waiting for the lease."""
@@ -101,10 +106,16 @@ class Upkeep:
         return Lost(cancelled=ids[0], failed=ids[1], requeued=ids[2])
 
     def waiting_by_model(self, older_than_s: float) -> dict[str, int]:
-        """Queued jobs of each model that were made at least `older_than_s` seconds ago."""
+        """Queued jobs of each model that were made at least `older_than_s` seconds ago, or later
+        than now: then the database's clock was put back.
+        """
+        made = jobs.c.created_at
         query = (
             sa.select(jobs.c.model, sa.func.count().label("waiting"))
-            .where(jobs.c.status == Status.QUEUED, jobs.c.created_at <= now() - older_than_s)
+            .where(
+                jobs.c.status == Status.QUEUED,
+                sa.or_(made <= now() - older_than_s, made > now()),
+            )
             .group_by(jobs.c.model)
         )
         with self._database.read() as connection:

@@ -30,14 +30,46 @@ def test_a_job_of_a_lost_worker_is_queued_and_announced(place, model_spec):
     assert place.queue.depth(model_spec.model) == 1
 
 
-@pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_is_changed_takes_no_job_away_for_ever(place, model_spec, hours):
+def shift_leases(place, hours):
+    """As they look after the database's clock was put forward by so many hours."""
+    with place.store.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE jobs SET lease_until = lease_until - {3600 * hours}")
+
+
+def test_a_clock_put_forward_costs_a_job_its_worker_but_is_no_end(place, model_spec):
     job = place.store.create(model_spec)[0]
     place.store.claim(model_spec.model, "w", 20)
-    with place.store.database.write() as connection:  # as the lease looks after the change
-        connection.exec_driver_sql(f"UPDATE jobs SET lease_until = lease_until - {3600 * hours}")
+    shift_leases(place, 1)
     round_of(place)
     assert Status.QUEUED is place.store.get(job.id).status
+
+
+def test_a_clock_put_back_takes_no_job_from_a_worker_that_lives(place, model_spec):
+    job = place.store.create(model_spec)[0]
+    place.store.claim(model_spec.model, "w", 20)
+    shift_leases(place, -1)
+    round_of(place)
+    kept = place.store.get(job.id)
+    assert (Status.IN_PROGRESS, 0) == (kept.status, kept.losses)
+    place.store.upkeep.shorten_leases(-700)  # the present lease is not too long
+    round_of(place)
+    assert Status.IN_PROGRESS is place.store.get(job.id).status
+
+
+def test_a_clock_put_back_holds_no_job_of_a_dead_worker_for_long(place, model_spec):
+    job = place.store.create(model_spec)[0]
+    place.store.claim(model_spec.model, "w", 20)
+    shift_leases(place, -1)
+    place.store.upkeep.shorten_leases(-1)  # as long ago
+    round_of(place)
+    assert Status.QUEUED is place.store.get(job.id).status
+
+
+def test_a_job_made_by_a_clock_that_was_put_back_is_announced(place, model_spec):
+    place.store.create(model_spec)
+    age(place, -3600)
+    round_of(place)
+    assert place.queue.depth(model_spec.model) == 1
 
 
 def test_missing_messages_are_sent_again_and_no_more_than_those(place, model_spec):
