@@ -21,7 +21,7 @@ from pathlib import Path
 
 from app.contract.job import Status
 from app.embedded import default_checkpoint
-from bench.harness.cluster import Cluster
+from bench.harness.cluster import FAKETIME, Cluster
 from bench.harness.trials import LONG, SHORT, Trials
 
 # The faults. Each disturbs and, where that is needed, undoes it.
@@ -124,6 +124,18 @@ def storage(mode: str | int, seconds: float) -> Fault:
     return fault
 
 
+def jump(seconds: int) -> Fault:
+    """The clocks of PostgreSQL and Redis are set wrong, and set right a while later."""
+
+    def fault(trials: Trials) -> None:
+        if trials.cluster.clock is not None:
+            trials.cluster.set_clock(seconds)
+            trials.pause(3)
+            trials.cluster.set_clock(0)
+
+    return fault
+
+
 def spare_messages(trials: Trials) -> None:
     """As redelivered or duplicated ones would be."""
     trials.cluster.queue.wake(trials.cluster.model, ["spare"] * 5)
@@ -148,6 +160,8 @@ FAULTS: dict[str, Fault] = {
     "storage breaks uploads for 10 s": storage(20_000, 10),
     "storage full for 10 s": storage("full", 10),
     "five spare messages": spare_messages,
+    "clocks an hour ahead for 3 s": jump(3600),
+    "clocks an hour behind for 3 s": jump(-3600),
 }
 
 
@@ -229,6 +243,7 @@ def main() -> None:
             workers=asked.workers,
             couriers=2,
             forked=not asked.real,
+            clock=asked.database == "postgresql" and bool(FAKETIME),
         ) as cluster,
     ):
         trials = Trials(cluster, asked.seed)

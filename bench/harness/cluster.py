@@ -31,10 +31,16 @@ from worker.settings import WorkerSettings
 #: Far above what anything here takes; a deadline against hanging, not a measurement.
 PATIENCE_S = 300
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+#: What gives programs another time of day (https://github.com/wolfcw/libfaketime).
+FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 class Cluster:
-    """Everything in one folder. `database` is sqlite or postgresql, `storage` folder or s3."""
+    """Everything in one folder. `database` is sqlite or postgresql, `storage` folder or s3.
+
+    With `clock` PostgreSQL and Redis go by the time that `set_clock` says. Jobs go by that of the
+    database alone; Python under another clock could no longer sleep.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Cluster:
         couriers: int = 1,
         apis: int = 1,
         forked: bool = True,
+        clock: bool = False,
         environment: dict[str, str] | None = None,
         **settings: Any,
     ) -> None:
@@ -57,8 +64,18 @@ class Cluster:
         self.parts: dict[str, Part] = {}
         self.sockets = folder / "s"
         self.sockets.mkdir(exist_ok=True)
+        self.clock = self.sockets / "clock" if clock else None
+        self._time: dict[str, str] = {}
+        if self.clock is not None:
+            self.clock.write_text("+0")
+            self._time = {
+                "LD_PRELOAD": str(FAKETIME[-1]),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
         redis = self.sockets / "redis.sock"
-        self._add("redis", redis_command(folder / "redis", redis))
+        self._add("redis", redis_command(folder / "redis", redis), environment=self._time)
         settings = {
             "lease_s": 5.0,
             "heartbeat_s": 0.3,
@@ -173,6 +190,13 @@ class Cluster:
                     found.append(int(entry.name))
         return sorted(found)
 
+    def set_clock(self, ahead_s: int) -> None:
+        """Lets the time jump to so many seconds ahead of the true one."""
+        assert self.clock is not None
+        new = self.clock.with_suffix(".new")
+        new.write_text(f"{ahead_s:+}")
+        new.replace(self.clock)
+
     def _add(self, name: str, command: list[Any], **more: Any) -> None:
         self.parts[name] = Part(name, command, self.folder / f"{name}.log", **more)
 
@@ -194,7 +218,7 @@ class Cluster:
         subprocess.run(initdb, check=True, capture_output=True, cwd=data, **user)
         options = ["-c", "fsync=off", "-c", "listen_addresses=", "-k", self.sockets]
         command = [programs / "postgres", "-D", data, *options]
-        self._add("postgresql", command, options={"cwd": data} | user)
+        self._add("postgresql", command, environment=self._time, options={"cwd": data} | user)
         return f"postgresql://kinora@/postgres?host={self.sockets}"
 
     def _s3(self) -> dict[str, str]:

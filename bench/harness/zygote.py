@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from worker.render import render
 from worker.settings import WorkerSettings
 from worker.workplace import Workplace
 
-LOOK_S = 0.1
+LOOK_S, SEEN_S = 0.1, 2.0
 
 
 def main() -> None:
@@ -69,9 +70,13 @@ def _work(
         scratch=empty_scratch(worker, name),
         stopping=stopping.is_set,
     )
-    model = worker.served_id
+    model, able = worker.served_id, capabilities_of(pipeline, worker.served_id, "cpu")
+    seen = time.monotonic()
     while not stopping.wait(LOOK_S):
         try:
+            if time.monotonic() > seen:
+                place.store.models.beat("zygote", able)
+                seen += SEEN_S
             job = place.store.claim(model, name, settings.lease_s)
         except Exception as error:  # noqa: BLE001 - the database is away
             print(error, flush=True)
