@@ -18,8 +18,8 @@ KINORA = {
     "model_id": "kinora-tiny",
     "max_sequence_length": 64,
     "max_frames": 961,
-    "window_frames": 25,
-    "window_overlap": 2,
+    "window_frames": 65,
+    "window_overlap": 4,
     "default": {
         "width": 256,
         "height": 160,

@@ -27,7 +27,8 @@ class Bucket(NamedTuple):
     """Clips of one size in pixels.
 
     `detail` ones are windows of pictures up to 1080p; those with a `tail` are led to their last
-    latent frames, so many, which are as a request gives them.
+    latent frames, so many, which are as a request gives them. Clips of `LONG` frames are as long as
+    a window; shorter ones cost less, and there the shape is learnt.
     """
 
     name: str
@@ -36,19 +37,27 @@ class Bucket(NamedTuple):
     share: float
     detail: bool = False
     tail: int = 0
+    frames: int = 25
 
 
+LONG = 65
 BUCKETS = (
-    Bucket("wide", 160, 256, 0.36),
-    Bucket("square", 192, 192, 0.19),
-    Bucket("tall", 256, 160, 0.19),
-    Bucket("detail", 160, 256, 0.06, detail=True),
-    Bucket("wide-picture", 160, 256, 0.05, tail=1),
-    Bucket("square-picture", 192, 192, 0.03, tail=1),
-    Bucket("wide-clip", 160, 256, 0.08, tail=2),
-    Bucket("square-clip", 192, 192, 0.04, tail=2),
+    Bucket("wide", 160, 256, 0.24),
+    Bucket("square", 192, 192, 0.13),
+    Bucket("tall", 256, 160, 0.13),
+    Bucket("detail", 160, 256, 0.05, detail=True),
+    Bucket("wide-picture", 160, 256, 0.02, tail=1),
+    Bucket("square-picture", 192, 192, 0.01, tail=1),
+    Bucket("wide-clip", 160, 256, 0.03, tail=2),
+    Bucket("square-clip", 192, 192, 0.02, tail=2),
+    Bucket("wide-long", 160, 256, 0.11, frames=LONG),
+    Bucket("square-long", 192, 192, 0.07, frames=LONG),
+    Bucket("tall-long", 256, 160, 0.07, frames=LONG),
+    Bucket("wide-long-picture", 160, 256, 0.03, tail=1, frames=LONG),
+    Bucket("square-long-picture", 192, 192, 0.02, tail=1, frames=LONG),
+    Bucket("wide-long-clip", 160, 256, 0.05, tail=2, frames=LONG),
+    Bucket("square-long-clip", 192, 192, 0.02, tail=2, frames=LONG),
 )
-FRAMES = 25
 LATER = 0.25
 FIELDS = [f.name for f in fields(Scenes)]
 
@@ -72,7 +81,7 @@ class Pool:
     def __init__(
         self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: Literal["r", "r+"]
     ) -> None:
-        t, h, w = (FRAMES - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
+        t, h, w = (bucket.frames - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
         self.latent_shape, self.cover_shape = (channels, t, h, w), (t, h // 2, w // 2)
         record = np.dtype(
             [
@@ -154,18 +163,21 @@ def draw(
     bucket: Bucket, count: int, generator: torch.Generator, device: str = "cpu"
 ) -> tuple[Scenes, Tensor, Tensor]:
     """Scenes of a bucket with their frames and coverage, drawn on a device."""
-    h, w = bucket.height, bucket.width
+    h, w, f = bucket.height, bucket.width, bucket.frames
     if bucket.tail:
         batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
-        x, y, r = (v.to(device) for v in led.lead(batch, FRAMES, w / h, bucket.tail, generator))
-        return batch, *scenes.render(batch.to(device), FRAMES, h, w, path=(x, y, r))
+        x, y, r = (v.to(device) for v in led.lead(batch, f, w / h, bucket.tail, generator))
+        return batch, *scenes.render(batch.to(device), f, h, w, path=(x, y, r))
     if not bucket.detail:
-        batch = scenes.sample(count, generator, aspect=w / h, later=LATER)
-        return batch, *scenes.render(batch.to(device), FRAMES, h, w)
+        later = 0.5 if f == LONG else LATER
+        batch = scenes.sample(count, generator, aspect=w / h, later=later)
+        x, y, r = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
+        path = (x.to(device), y.to(device), r.to(device))
+        return batch, *scenes.render(batch.to(device), f, h, w, path=path)
     size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
     height, width = round(h * size), round(h * size * 16 / 9)
     batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
-    length = (FRAMES - 1) / 16
+    length = scenes.OPENING_S
     x, y, r = (
         v[:, 0] for v in scenes.track(batch, torch.tensor([length / 2]), length, width / height)
     )
@@ -174,7 +186,7 @@ def draw(
     top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
     left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
     window = (top, left.round().clamp(0, width - w), h, w)
-    return batch, *scenes.render(batch.to(device), FRAMES, height, width, window=window)
+    return batch, *scenes.render(batch.to(device), f, height, width, window=window)
 
 
 def encode(vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Tensor) -> Clips:
@@ -201,7 +213,8 @@ def fill(
         drawn = [p.drawn / b.share for p, b in zip(pools, BUCKETS, strict=True)]
         k = drawn.index(min(drawn))
         generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
-        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], 8, generator, device)))
+        count = 200 // BUCKETS[k].frames  # at a time, which bounds the memory
+        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], count, generator, device)))
 
 
 def start_filling(

@@ -30,12 +30,13 @@ def lead(
 
     n, arrival = len(batch), frames - FACTOR * tail
     number = torch.arange(frames).float()
-    length = (frames - 1) / 16
     if tail == 1:  # slows down over its last half, and stands from its arrival on
         late = ((number - arrival / 2) / (arrival / 2)).clamp(0, 1)
         number = number.clamp(max=arrival) - late**2 * arrival / 4
-    x, y, r = scenes.track(batch, number / 16, length, aspect)
-    departure = (FACTOR * torch.randint(3, (n, 1), generator=generator) + 1).float()
+    x, y, r = scenes.track(batch, number / 16, scenes.OPENING_S, aspect, wraps=False)
+    inside = scenes.track(batch, number[:1] / 16, scenes.OPENING_S, aspect)
+    x, y = x - x[:, :1] + inside[0], y - y[:, :1] + inside[1]
+    departure = (FACTOR * torch.randint(frames // 8, (n, 1), generator=generator) + 1).float()
     way = ((torch.arange(frames)[None] - departure) / (arrival - departure)).clamp(0, 1)
     way = way * way * (3 - 2 * way)
     back = uniform(n) < 0.5

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from model.training import captions
-from model.training.latents import BUCKETS, LATER, Bucket, Clips, Pool
+from model.training.latents import BUCKETS, LATER, LONG, Bucket, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
@@ -21,16 +21,33 @@ CONTINUATIONS = (
     ((2, 1), 0.05), ((2, 2), 0.12), ((3, 2), 0.04), ((0, 2), 0.11),
 )  # fmt: skip
 DETAIL = (((0, 0), 0.6), ((2, 0), 0.4))
+# The same of clips as long as a window, most of which go on from `window_overlap` latent frames.
+LONG_OPENINGS = (
+    ((0, 0), 0.62), ((1, 0), 0.12), ((3, 0), 0.03), ((5, 0), 0.10),
+    ((0, 1), 0.02), ((0, 2), 0.05), ((1, 1), 0.03), ((1, 2), 0.03),
+)  # fmt: skip
+LONG_CONTINUATIONS = (
+    ((4, 0), 0.50), ((2, 0), 0.05), ((3, 0), 0.06), ((5, 0), 0.08), ((6, 0), 0.04), ((8, 0), 0.04),
+    ((10, 0), 0.04), ((12, 0), 0.04), ((4, 1), 0.03), ((4, 2), 0.06), ((0, 2), 0.06),
+)  # fmt: skip
 # At the beginning of clips whose end is always given.
 LED = ((0, 0.1), (1, 0.35), (2, 0.35), (3, 0.12), (4, 0.08))
+LONG_LED = ((0, 0.12), (1, 0.35), (2, 0.05), (3, 0.08), (4, 0.28), (5, 0.07), (6, 0.05))
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
-LENGTHS = ((1, 0.40), (3, 0.25), (7, 0.35))
+LENGTHS = ((1, 0.48), (3, 0.22), (7, 0.30))
+# How often a clip as long as a window is shown whole; else it loses some of its end, or, if it is
+# led there, some of its beginning where it does not open.
+WHOLE = 0.7
 # How often a drawn clip of a shape is kept: what is harder to draw is shown more often.
 ODDS = {"ball": 0.4, "square": 0.5, "triangle": 0.7, "star": 0.8, "heart": 0.5, "ring": 1.0}
 # How many latent frames a clip that does not open may lose at its beginning: then it begins, as
 # the windows of a long video do, with a latent frame that stands for four frames.
 CUT = 3
+# Share of the lessons that go on from frames which the model made itself, as all windows of a long
+# video but the first do, and between which noise levels it made them of true ones. It learns to
+# draw what was asked for, whatever became of it.
+OWN, OWN_NOISE = 0.4, (0.4, 0.9)
 # Share of the clips of which nothing is said, for guidance without a classifier.
 SILENT = 0.1
 # How far half of the noise levels are bent towards 1.
@@ -43,9 +60,12 @@ def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tens
     """Which latent frames are given, `[b, t]`; clips that do not open always get some."""
     b, t = clips.latents.shape[0], clips.latents.shape[2]
     clean = torch.zeros(b, t, dtype=torch.bool)
-    led = tuple(((head, bucket.tail), share) for head, share in LED)
+    long = bucket.frames == LONG
+    led = tuple(((head, bucket.tail), share) for head, share in (LONG_LED if long else LED))
+    openings = LONG_OPENINGS if long else OPENINGS
+    continuations = LONG_CONTINUATIONS if long else CONTINUATIONS
     for i in range(b):
-        table = CONTINUATIONS if clips.scenes.phase[i] > 0 else OPENINGS
+        table = continuations if clips.scenes.phase[i] > 0 else openings
         table = DETAIL if bucket.detail else led if bucket.tail else table
         shares = torch.tensor([share for _, share in table])
         head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
@@ -64,6 +84,7 @@ class Lesson:
     texts: list[str]
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
+    own: Tensor | None = None  # [b], sigma of which the model makes the frames that it goes on from
 
 
 def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -72,29 +93,42 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator)
 
+    def randint(stop: int) -> int:
+        return int(torch.randint(stop, (), generator=generator))
+
     def choose(shares: list[float]) -> int:
         return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
 
     k = choose([bucket.share for bucket in BUCKETS])
-    detail, tail = BUCKETS[k].detail, BUCKETS[k].tail
-    t = pools[k].latent_shape[1]
-    if not detail and not tail:
+    bucket, full = BUCKETS[k], pools[k].latent_shape[1]
+    long = bucket.frames == LONG
+    t = full
+    if not bucket.detail and not bucket.tail and not long:
         t = LENGTHS[choose([share for _, share in LENGTHS])][0]
-    whole = t == pools[k].latent_shape[1]
-    opening = None if detail else not whole or float(uniform(1)) >= (0.5 if tail else LATER)
-    per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
-    number = max(1, tokens // (per_frame * t))
-    clips = pools[k].sample(number, generator, opening=opening, odds=ODDS)
-    start = 0 if opening is not False else int(torch.randint(CUT + 1, (), generator=generator))
+    later = 0.5 if bucket.tail or long else LATER if t == full else 0
+    opening = None if bucket.detail else float(uniform(1)) >= later
+    per_frame = bucket.height * bucket.width // 1024
+    clips = pools[k].sample(
+        max(1, tokens // (per_frame * t)), generator, opening=opening, odds=ODDS
+    )
+    start = 0 if opening is not False else randint(CUT + 1)
+    if long and float(uniform(1)) >= WHOLE:
+        if not bucket.tail:
+            t -= randint(t // 2)
+        elif opening is False:
+            start = randint(t // 2 + 1)
     clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
     if t > 1:
-        clean = draw_clean(clips, generator, BUCKETS[k])
+        clean = draw_clean(clips, generator, bucket)
     b = len(clips.scenes)
     texts = captions.describe(clips.scenes, generator)
     texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
-    level = uniform(b) * DETAIL_NOISE if detail else draw_level(b, generator)
-    return Lesson(clips, texts, clean, level)
+    level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
+    own = None
+    if opening is False and float(uniform(1)) < OWN:
+        own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
+    return Lesson(clips, texts, clean, level, own)
 
 
 class Lessons(IterableDataset[Lesson]):

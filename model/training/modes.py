@@ -18,7 +18,8 @@ from model.training.detector import ATTRIBUTES, Detector
 from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
 from model.vae import VAE
 
-CLIP = 25  # frames of a window, and of a clip that is gone on from
+CLIP = 25  # frames of a short clip, and of one that is gone on from
+WINDOW = 65
 FPS = 16
 MINUTE = 60 * FPS + 1
 #: Frames over which a velocity is read; the detector looks at every second one.
@@ -103,6 +104,12 @@ def text(judge: Judge, asked: Case) -> Made:
     """A clip from words alone."""
     clip = judge.make(asked)
     return clip, judge.sees(clip, asked.scene, *ATTRIBUTES)
+
+
+def four_seconds(judge: Judge, asked: Case) -> Made:
+    """A clip as long as a window, from words alone."""
+    clip = judge.make(asked, frames=WINDOW)
+    return clip, judge.sees(clip, asked.scene, "shape", "colour", "background", "style")
 
 
 def rare(judge: Judge, asked: Case) -> Made:
@@ -215,6 +222,7 @@ MODES: dict[str, tuple[Callable[[Judge, Case], Made], float]] = {
     "rendered truth": (rendered, 1.0),
     "decoded truth (ceiling)": (decoded, 1.0),
     "text to video": (text, 1.0),
+    "text to video, 4 s": (four_seconds, 0.25),
     "still image": (still, 0.5),
     "image to video": (image, 0.25),
     "first and last frame": (ends, 0.25),

@@ -59,6 +59,8 @@ HELD_OUT = (
     ("heart", "orange"),
     ("ring", "blue"),
 )
+#: Seconds of a clip as most of training shows them. Longer ones open alike, and go on.
+OPENING_S = 1.5
 # How far from the middle a clip's object may be at its opening, half heights.
 CENTRED = 0.2
 STYLE_SHARE = torch.tensor([0.38, 0.38, 0.12, 0.12])
@@ -154,13 +156,13 @@ def sample(
 
 
 def track(
-    scenes: Scenes, seconds: Tensor, length: float, aspect: float
+    scenes: Scenes, seconds: Tensor, length: float, aspect: float, *, wraps: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Centre x, centre y and radius at the given times, each with shape `[b, f]`.
 
     `length` is the clip's duration; at half of it the object passes (x, y). What leaves the picture
-    comes in again on the other side, and growing and shrinking come to rest, so that a scene can go
-    on for any time.
+    comes in again on the other side, if it `wraps`, and growing and shrinking come to rest, so that
+    a scene can go on for any time.
     """
     s = seconds[None] - length / 2 + scenes.phase[:, None]  # b f
     speed = SPEED.to(s.device)[scenes.speed][:, None]
@@ -175,9 +177,10 @@ def track(
     r = r.clamp(0.2, 0.9)
     x = scenes.x[:, None] + (moves("right") - moves("left")) * speed * s
     y = scenes.y[:, None] + (moves("down") - moves("up")) * speed * s
-    reach_x, reach_y = aspect + 1.2 * radius, 1 + 1.2 * radius
-    x = torch.remainder(x + reach_x, 2 * reach_x) - reach_x
-    y = torch.remainder(y + reach_y, 2 * reach_y) - reach_y
+    if wraps:
+        reach_x, reach_y = aspect + 1.2 * radius, 1 + 1.2 * radius
+        x = torch.remainder(x + reach_x, 2 * reach_x) - reach_x
+        y = torch.remainder(y + reach_y, 2 * reach_y) - reach_y
     turns = (seconds[None] + scenes.phase[:, None]) * (0.45 + 0.55 * speed) + scenes.seed[:, None]
     y = y + moves("bounce") * (0.30 - 0.62 * torch.sin(2 * math.pi * turns / 2).abs())
     return x, y, r

@@ -81,8 +81,13 @@ def loss_of(
     trace = 0.05 * uniform() * (uniform() < 0.5)
     sigma = torch.where(clean, trace[:, None], lesson.level.to(device)[:, None])  # b t
     noise = torch.randn(x.shape, generator=draws, device=device)
-    mixed = torch.lerp(x, noise, sigma[:, None, :, None, None])
     text = tokenizer.encode(lesson.texts)
+    given = x
+    if lesson.own is not None:
+        own = remade(learner, x, noise, text, lesson.own.to(device))
+        head = clean.long().cumprod(1).bool()
+        given = torch.where(head[:, None, :, None, None], own, x)
+    mixed = torch.lerp(given, noise, sigma[:, None, :, None, None])
 
     middle: list[Tensor] = []
     block = learner.transformer.blocks[TINY.num_layers // 2 - 1]
@@ -100,6 +105,19 @@ def loss_of(
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
     name = "still" if t == 1 else "video"
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
+
+
+@torch.no_grad()
+def remade(learner: Learner, x: Tensor, noise: Tensor, text: Tensor, level: Tensor) -> Tensor:
+    """Clips `x` as the learner makes them again of a noisy version, in two steps of Euler's."""
+    dtype, t = learner.transformer.proj_out.weight.dtype, x.shape[2]
+    level = level[:, None, None, None, None]
+    made = torch.lerp(x, noise, level)
+    for before, after in ((1.0, 0.4), (0.4, 0.0)):
+        sigma = (before * level).flatten(1).expand(-1, t)
+        velocity = learner.transformer(made.to(dtype), sigma * 1000, text)
+        made = made - (before - after) * level * velocity.float()
+    return made
 
 
 def train(run: TransformerRun) -> None:

@@ -7,7 +7,7 @@ from model.given import PAST
 from model.training import led, scenes
 from model.training.__main__ import WEIGHTS
 from model.training.cases import psnr
-from model.training.latents import BUCKETS, draw, encode
+from model.training.latents import BUCKETS, LONG, draw, encode
 from model.training.weights import load_vae
 
 FRAMES = 25
@@ -17,10 +17,11 @@ def batch(count, seed=0):
     return scenes.sample(count, torch.Generator().manual_seed(seed), aspect=1.6)
 
 
+@pytest.mark.parametrize("frames", [FRAMES, LONG])
 @pytest.mark.parametrize("tail", [1, 2])
-def test_half_of_the_objects_are_led_back_to_where_they_began(tail):
-    x, y, r = led.lead(batch(200), FRAMES, 1.6, tail, torch.Generator().manual_seed(1))
-    end = FRAMES - 4 * tail
+def test_half_of_the_objects_are_led_back_to_where_they_began(tail, frames):
+    x, y, r = led.lead(batch(200), frames, 1.6, tail, torch.Generator().manual_seed(1))
+    end = frames - 4 * tail
     there = [(v[:, end] - v[:, 0]).abs() < 1e-4 for v in (x, y, r)]
     assert 70 < (there[0] & there[1] & there[2]).sum() < 140
     assert x.abs().max() < 3 and y.abs().max() < 3 and r.min() > 0.1
@@ -32,6 +33,14 @@ def test_before_a_picture_at_its_end_an_object_comes_to_rest():
         assert (values[:, 21:] - values[:, 21:22]).abs().max() < 1e-4
     speed = torch.stack([v.diff(dim=1).abs() for v in path[:2]]).amax(0)
     assert (speed[:, 20] < speed.amax(1) / 4 + 1e-3).all()
+
+
+def test_an_object_that_is_led_never_jumps_to_the_other_side_of_the_picture():
+    scene = scenes.sample(200, torch.Generator().manual_seed(3), aspect=1.6, later=0.5)
+    x, y, _ = led.lead(scene, LONG, 1.6, 2, torch.Generator().manual_seed(1))
+    assert max(v.diff(dim=1).abs().max() for v in (x, y)) < 0.5
+    jumping = scenes.track(scene, torch.arange(LONG) / 16, scenes.OPENING_S, 1.6)[0]
+    assert jumping.diff(dim=1).abs().max() > 2
 
 
 def test_at_its_beginning_and_in_a_given_clip_at_its_end_an_object_moves_as_it_would_alone():
