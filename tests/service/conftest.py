@@ -12,7 +12,13 @@ def trials(request, tmp_path_factory, checkpoint):
     database, storage = request.param.split(", ")
     folder = tmp_path_factory.mktemp("cluster")
     with Cluster(
-        folder, checkpoint, database=database, storage=storage, workers=2, couriers=2
+        folder,
+        checkpoint,
+        database=database,
+        storage=storage,
+        workers=2,
+        couriers=2,
+        clock=database == "postgresql",
     ) as cluster:
         trials = Trials(cluster)
         trials.learn()

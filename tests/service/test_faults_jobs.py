@@ -95,6 +95,32 @@ def test_a_job_can_be_cancelled_in_any_stage(trials, stage):
     trials.assert_nothing_left()
 
 
+@pytest.mark.parametrize("mode", ["503", "hole"])
+def test_a_job_can_be_cancelled_while_its_clip_cannot_be_stored(trials, mode):
+    if trials.cluster.proxy is None:
+        pytest.skip("a folder is always there")
+    job = trials.create(SHORT)
+    trials.wait(job, lambda j: j.stage is not Stage.QUEUED or j.finished, "the job to begin")
+    trials.cluster.proxy.set(mode)
+    try:
+        trials.wait(job, lambda j: j.stage is Stage.UPLOAD or j.finished, "the upload")
+        trials.cluster.store.cancel(job)
+        ended = trials.wait(job, lambda j: j.finished, "the job to end")
+        assert (ended.status, ended.error_code) == (Status.FAILED, "cancelled")
+    finally:
+        trials.cluster.proxy.set("ok")
+    trials.assert_nothing_left()
+
+
+@pytest.mark.parametrize("name", ["clocks an hour ahead for 3 s", "clocks an hour behind for 3 s"])
+def test_every_job_outlasts_clocks_that_jump(trials, name):
+    if trials.cluster.clock is None:
+        pytest.skip("a database that is a file has the clock of its programs")
+    tally = Tally()
+    trial(trials, FAULTS[name], tally)
+    assert (tally.lost, tally.twice, tally.left) == (0, 0, 0), tally.words
+
+
 def test_a_cancelled_queued_job_never_starts(trials):
     for name in ("worker-0", "worker-1"):
         trials.cluster.parts[name].stop()
