@@ -1,4 +1,4 @@
-"""Curves as pictures: `pip install kinora[pictures]` brings what draws them."""
+"""Curves as pictures. Nothing else needs matplotlib: `pip install matplotlib` is left to you."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

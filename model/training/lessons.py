@@ -111,11 +111,12 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     clips = pools[k].sample(
         max(1, tokens // (per_frame * t)), generator, opening=opening, odds=ODDS
     )
-    start = 0 if opening is not False else randint(CUT + 1)
+    goes_on = opening is False and bool((clips.scenes.phase > 0).all())
+    start = randint(CUT + 1) if goes_on else 0
     if long and float(uniform(1)) >= WHOLE:
         if not bucket.tail:
             t -= randint(t // 2)
-        elif opening is False:
+        elif goes_on:
             start = randint(t // 2 + 1)
     clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
@@ -126,7 +127,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
     own = None
-    if opening is False and float(uniform(1)) < OWN:
+    if goes_on and float(uniform(1)) < OWN:
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
     return Lesson(clips, texts, clean, level, own)
 
