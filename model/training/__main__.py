@@ -5,15 +5,19 @@ Every stage goes on from its last checkpoint when it is started again.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from model.training import detector, evaluate, export, train_transformer, train_vae
+from model.training import detector, evaluate, export, reward, train_transformer, train_vae
+from model.training.train_transformer import TransformerRun
 from model.training.weights import load_vae
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "kinora-tiny"
-STAGES = ("vae", "polish", "detector", "transformer", "export", "evaluate", "all")
+STAGES = ("vae", "polish", "detector", "transformer", "reward", "export", "evaluate", "all")
+#: Minutes of the transformer's training in all once it has learnt from the reward model as well.
+REWARDED_MINUTES = 130.0
 KINORA = {
     "model_id": "kinora-tiny",
     "max_sequence_length": 64,
@@ -109,22 +113,14 @@ def run(stage: str, options: argparse.Namespace) -> None:
         )
         train_vae.polish(polish, runs / "exported")
     elif stage == "transformer":
-        length = {"minutes": options.minutes} if options.minutes else {}
-        folder = runs / "transformer"
-        train_transformer.train(
-            train_transformer.TransformerRun(
-                folder,
-                runs / "exported",
-                start=options.start,
-                workers=options.workers,
-                loaders=options.loaders,
-                tokens=options.tokens,
-                clips=options.clips,
-                wait_for=max(600, options.tokens // 25),
-                **common,
-                **length,
-            )
-        )
+        train_transformer.train(transformer_run(options))
+    elif stage == "reward":
+        plain = transformer_run(options)
+        judge = plain.folder / "reward.safetensors"
+        if not judge.exists():
+            reward.train(plain.folder, clips=plain.clips, seed=plain.seed)
+        minutes = options.minutes or REWARDED_MINUTES
+        train_transformer.train(replace(plain, reward=judge, minutes=minutes))
     elif stage == "export":
         train_vae.export_half(runs / "exported", options.weights)
         export.export(runs / "transformer", options.weights, KINORA)
@@ -140,6 +136,24 @@ def run(stage: str, options: argparse.Namespace) -> None:
             only=options.only,
             report=runs / "evaluation",
         )
+
+
+def transformer_run(options: argparse.Namespace) -> TransformerRun:
+    """The transformer's training as the command line asks for it."""
+    length = {"minutes": options.minutes} if options.minutes else {}
+    return TransformerRun(
+        options.runs / "transformer",
+        options.runs / "exported",
+        start=options.start,
+        workers=options.workers,
+        loaders=options.loaders,
+        tokens=options.tokens,
+        clips=options.clips,
+        wait_for=max(600, options.tokens // 25),
+        seed=options.seed,
+        device=options.device,
+        **length,
+    )
 
 
 if __name__ == "__main__":

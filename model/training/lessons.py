@@ -132,6 +132,23 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     return Lesson(clips, texts, clean, level, own)
 
 
+def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Clips:
+    """Clips whose prompts are to be made from nothing: a quarter of a step's tokens, since each
+    takes several of the sampler's steps. They are openings, most of them stills.
+    """
+    plain = [k for k, bucket in enumerate(BUCKETS) if not (bucket.detail or bucket.tail)]
+    shares = torch.tensor([BUCKETS[k].share for k in plain])
+    k = plain[int(torch.multinomial(shares, 1, generator=generator))]
+    t = pools[k].latent_shape[1]
+    if BUCKETS[k].frames != LONG:
+        lengths = torch.tensor([share for _, share in LENGTHS])
+        t = LENGTHS[int(torch.multinomial(lengths, 1, generator=generator))][0]
+    per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
+    count = max(1, tokens // (4 * per_frame * t))
+    clips = pools[k].sample(count, generator, opening=True, odds=ODDS)
+    return Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+
+
 class Lessons(IterableDataset[Lesson]):
     """Lessons without end, for a DataLoader whose processes each draw their own."""
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from model.text import TextEncoder
-from model.training import checkpoints, language, latents
+from model.training import checkpoints, language, latents, refl, reward
 from model.training.latents import BUCKETS, Pool, count_path
 from model.training.learner import TINY, Learner, take_weights, to_compute
-from model.training.lessons import Lesson, Lessons, draw_lesson
+from model.training.lessons import Lesson, Lessons, draw_lesson, draw_wishes
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
@@ -37,6 +37,8 @@ OBJECT_WEIGHT = 5.0
 # A clip's opening has half the deviation of later latent frames, and so a quarter of their errors;
 # yet it is where the shape is drawn.
 OPENING_WEIGHT = 3.0
+# Share of the steps that learn from the reward model, if there is one, and how much they weigh.
+REWARDED, REWARD_WEIGHT = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class TransformerRun:
     device: str = "cpu"
     bf16: bool = True
     start: Path | None = None  # a checkpoint folder to begin with, instead of random weights
+    reward: Path | None = None  # a reward model to learn from as well, once shapes are drawn at all
 
 
 def loss_of(
@@ -142,7 +145,7 @@ def train(run: TransformerRun) -> None:
         spent = found[1]["minutes"]
     _wait_for_pools(run, filler)
     helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=run.seed)
-    backward = backward_of(learner, tokenizer, _draw(run, weights.steps))
+    backward = backward_of(learner, tokenizer, _draw(run, weights.steps), run)
     log = Log(run.folder / "log.jsonl", f"transformer {run.minutes:.0f} min")
     start, saved = time.monotonic() - spent * 60, time.monotonic()
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
@@ -167,13 +170,23 @@ def train(run: TransformerRun) -> None:
 
 
 def backward_of(
-    learner: Learner, tokenizer: TextEncoder, draw: Callable[[torch.Generator], Lesson]
+    learner: Learner,
+    tokenizer: TextEncoder,
+    draw: Callable[[torch.Generator], Lesson],
+    run: TransformerRun,
 ) -> Backward:
     """What computes the gradients of one step; returns the terms of its loss."""
+    judge = None if run.reward is None else reward.load(run.reward).to(run.device)
+    pools = _pools(run)
 
     def backward(generator: torch.Generator, done: float) -> dict[str, float]:
-        truth_weight = 0.5 if done < 0.75 else 0.1
-        terms = loss_of(learner, tokenizer, draw(generator), truth_weight, generator)
+        if judge is not None and float(torch.rand((), generator=generator)) < REWARDED:
+            wishes = draw_wishes(run.tokens, pools, generator)
+            terms = refl.loss_of(learner, tokenizer, judge, wishes, generator)
+            terms["loss"] = terms["loss"] * REWARD_WEIGHT
+        else:
+            truth_weight = 0.5 if done < 0.75 else 0.1
+            terms = loss_of(learner, tokenizer, draw(generator), truth_weight, generator)
         terms["loss"].backward()
         return {k: float(v.detach()) for k, v in terms.items() if k != "loss"}
 
@@ -183,7 +196,7 @@ def backward_of(
 def prepare(learner: Learner, run: TransformerRun) -> Backward:
     """`backward_of` in another process, whose learner shares the trainer's weights."""
     draw = partial(draw_lesson, run.tokens, _pools(run))
-    return backward_of(learner, _text(learner, run.folder), draw)
+    return backward_of(learner, _text(learner, run.folder), draw, run)
 
 
 def _draw(run: TransformerRun, step: int) -> Callable[[torch.Generator], Lesson]:

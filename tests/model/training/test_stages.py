@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from model import Pipeline, Request
-from model.training import checkpoints, export, learner, train_transformer, train_vae
+from model.training import checkpoints, export, learner, reward, train_transformer, train_vae
 from model.training.__main__ import KINORA, main
 from model.training.latents import BUCKETS, Pool
-from model.training.lessons import draw_clean, draw_lesson, draw_level
+from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wishes
 from model.training.scenes import BACKGROUNDS
 from model.training.train_transformer import TransformerRun
 from model.training.train_vae import VaeRun
@@ -93,6 +93,36 @@ def test_another_process_can_compute_gradients_of_the_same_run(exported):
     assert networks.text.shared.weight.grad.abs().sum() > 0
 
 
+def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(exported):
+    folder = exported / "transformer"
+    reward.train(folder, clips=96, minutes=0.05)
+    judge = reward.load(folder / "reward.safetensors")
+    assert not any(p.requires_grad for p in judge.parameters())
+    run = TransformerRun(
+        folder, exported / "exported", tokens=300, clips=96, reward=folder / "reward.safetensors"
+    )
+    before = json.loads((folder / "state/state.json").read_text())
+    train_transformer.train(replace(run, minutes=before["minutes"] + 0.1, wait_for=32))
+    after = json.loads((folder / "state/state.json").read_text())
+    assert before["step"] < after["step"]
+    backward = train_transformer.prepare(learner.Learner(), run)
+    terms = [backward(torch.Generator().manual_seed(seed), 0.5) for seed in range(12)]
+    assert any({"reward", "right"} == t.keys() for t in terms)
+    assert any({"truth"} < t.keys() for t in terms)
+
+
+def test_wishes_are_openings_of_every_length(exported):
+    pools = [Pool(exported / "transformer/pool", bucket, 16, 96, "r") for bucket in BUCKETS]
+    lengths, opening = set[int](), 0
+    for seed in range(60):
+        clips = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
+        opening += int((clips.scenes.phase == 0).all())  # a pool so small may have none
+        assert clips.coverage.shape[:2] == clips.latents.shape[:3:2]
+        lengths.add(clips.latents.shape[2])
+    assert opening > 50
+    assert {1, 3, 7, 17} == lengths
+
+
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
     pools = [Pool(folder / "pool", bucket, 16, 96, "r") for bucket in BUCKETS]
@@ -157,6 +187,8 @@ def test_a_gpu_that_is_not_there_is_named_before_anything_is_made(tmp_path, caps
 def test_a_stage_without_what_it_needs_says_which_stage_comes_first(tmp_path, capsys):
     assert 1 == main(["export", "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
     assert "vae" in capsys.readouterr().err
+    assert 1 == main(["reward", "--runs", str(tmp_path)])
+    assert "transformer stage first" in capsys.readouterr().err
 
 
 def test_weights_of_another_shape_are_not_begun_with(tmp_path):

@@ -1,0 +1,56 @@
+"""Learning from a reward model: what it asks for, and that learners come to do it."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from model.text import TextEncoder
+from model.training import language, refl, scenes
+from model.training.latents import Clips
+from model.training.learner import TINY, Learner
+from model.training.reward import Reward, cross_entropies
+from model.training.scenes import COLOURS, SHAPES, STYLES
+
+CLASSES = {"shape": len(SHAPES), "colour": len(COLOURS)}
+
+
+def test_colours_are_asked_of_objects_that_are_seen_in_styles_that_have_them():
+    batch = scenes.sample(64, torch.Generator().manual_seed(0))
+    seen = (torch.arange(64) % 2).float()[:, None]
+    logits = {name: torch.zeros(64, 1, count) for name, count in CLASSES.items()}
+    terms = cross_entropies(logits, batch, seen)
+    coloured = batch.style < STYLES.index("bw")
+    assert torch.equal(terms["shape"][:, 0] > 0, seen[:, 0] > 0)
+    assert torch.equal(terms["colour"][:, 0] > 0, (seen[:, 0] > 0) & coloured)
+
+
+def test_a_learner_comes_to_make_what_the_reward_model_wants(tmp_path: Path):
+    torch.manual_seed(0)
+    language.build_tokenizer(tmp_path)
+    learner, judge = Learner(), Reward(TINY.in_channels).requires_grad_(requires_grad=False)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer/tokenizer.json"))
+    text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
+    batch = scenes.sample(3, torch.Generator().manual_seed(1))
+    clips = Clips(torch.zeros(3, TINY.in_channels, 1, 4, 4), torch.ones(3, 1, 2, 2), batch)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
+    losses: list[float] = []
+    for _ in range(12):
+        terms = refl.loss_of(learner, text, judge, clips, torch.Generator().manual_seed(2))
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        losses.append(float(terms["reward"]))
+    assert losses[-1] < 0.85 * losses[0], losses
+    assert learner.text.shared.weight.grad.abs().sum() > 0
+
+
+def test_what_is_not_seen_is_not_asked_for(tmp_path: Path):
+    language.build_tokenizer(tmp_path)
+    learner, judge = Learner(), Reward(TINY.in_channels)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer/tokenizer.json"))
+    text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
+    batch = scenes.sample(2, torch.Generator().manual_seed(1))
+    clips = Clips(torch.zeros(2, TINY.in_channels, 1, 4, 4), torch.zeros(2, 1, 2, 2), batch)
+    terms = refl.loss_of(learner, text, judge, clips, torch.Generator().manual_seed(2))
+    assert float(terms["reward"]) == 0 == float(terms["right"])
