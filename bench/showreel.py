@@ -13,12 +13,12 @@ from model import Pipeline, Request
 
 CHECKPOINT = Path(__file__).parents[1] / "model" / "weights" / "kinora-tiny"
 PROMPTS = (
-    "a red ball bounces on the grass, cartoon",
-    "a small yellow star moves right over the sea, realistic",
-    "a purple heart grows at sunset",
-    "a pencil sketch of a ring that moves up on white",
+    "a red ball bounces on the grass, realistic",
+    "a big yellow star moves right over the sea, cartoon",
+    "a white heart grows at sunset, cartoon",
+    "a pencil sketch of a triangle that moves up on white",
     "a big green square shrinks in a starry night, realistic",
-    "black and white film of a triangle that moves left in the sky",
+    "black and white film of a ring that moves left in the sky",
 )
 COLUMNS = 3
 
