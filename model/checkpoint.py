@@ -4,6 +4,7 @@ Modules are built on the meta device and take the loaded tensors over as they ar
 need no conversion stay memory-mapped and the rest is converted one tensor at a time.
 """
 
+import math
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from model.shards import CheckpointError, Entry, open_shards, read_tensors
 from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
 from model.vae import VAE, VAEConfig
 
-__all__ = ["CheckpointError", "load_transformer", "load_vae"]
+__all__ = ["CheckpointError", "load_transformer", "load_vae", "weight_bytes"]
 
 #: Parameters of the original checkpoints that no computation ever used.
 UNUSED = "norm_added_q"
@@ -52,6 +53,16 @@ def load_vae(
     with torch.device("meta"):
         module = VAE(config)
     return _fill(module, folder, open_shards(folder), device, dtype, ())
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+    """Bytes of all weights of a checkpoint when they are loaded; only headers are read."""
+    parts = {path.parent for path in folder.glob("*/*.safetensors")}
+    return sum(
+        math.prod(entry.shape) * (4 if part.name == "vae" else dtype.itemsize)
+        for part in parts
+        for entry in open_shards(part).values()
+    )
 
 
 def _fill(

@@ -6,6 +6,7 @@ in the dtype asked for; latents, solver and VAE stay in float32.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from model import given, outline
-from model.checkpoint import load_transformer, load_vae
+from model.checkpoint import load_transformer, load_vae, weight_bytes
 from model.clip import ImageEncoder
 from model.config import CheckpointConfig, read_config
 from model.memory import Memory, estimate
+from model.offload import offload as offload_blocks
+from model.offload import offloaded, resident_bytes
 from model.outline import Sizes
 from model.place import Place, Tail
 from model.progress import Progress
@@ -65,26 +68,47 @@ class Pipeline:
         folder: str | Path,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        *,
+        offload: bool = False,
     ) -> "Pipeline":
-        """Load a Wan checkpoint in the diffusers folder layout; raise CheckpointError."""
+        """Load a Wan checkpoint in the diffusers folder layout; raise CheckpointError.
+
+        With `offload` prompts are encoded on the host, and the weights of the transformers wait
+        there and come to the device block by block: slower, for weights that it could not hold.
+        """
         config = read_config(folder)
         folder = config.folder
         clip = None
         if config.transformer.image_dim is not None:
             clip = ImageEncoder.load(folder, device=device, dtype=dtype)
         parts = {"transformer": config.transformer, "transformer_2": config.transformer_2}
-        length = config.text_length
+        length, first = config.text_length, "cpu" if offload else device
+        transformers = tuple(
+            load_transformer(folder / name, part, device=first, dtype=dtype)
+            for name, part in parts.items()
+            if part is not None
+        )
+        for transformer in transformers if offload else ():
+            offload_blocks(transformer, torch.device(device))
         return cls(
             config,
-            text=TextEncoder.load(folder, device=device, dtype=dtype, max_length=length),
+            text=TextEncoder.load(folder, device=first, dtype=dtype, max_length=length),
             clip=clip,
             vae=load_vae(folder / "vae", config.vae, device=device),
-            transformers=tuple(
-                load_transformer(folder / name, part, device=device, dtype=dtype)
-                for name, part in parts.items()
-                if part is not None
-            ),
+            transformers=transformers,
         )
+
+    @staticmethod
+    def needed(folder: str | Path, dtype: torch.dtype = torch.float32) -> int:
+        """Bytes that a clip of the checkpoint's own size takes on a device with all weights there.
+
+        For a choice before anything is loaded: what has less should `load` with `offload`.
+        """
+        config = read_config(folder)
+        default = config.defaults
+        sizes = outline.sizes(default.width, default.height, config, _refine(config))
+        weights = weight_bytes(config.folder, dtype)
+        return estimate(config, sizes, dtype=dtype, weights=weights).peak
 
     def generate(
         self,
@@ -102,7 +126,9 @@ class Pipeline:
         piece of work done, in the thread that takes the frames; what it raises stops the work.
         `resume` is what `Progress.state` gave for the same request and noise: only the frames after
         `frames_done(resume)` are made, the same bits as without the interruption. `frugal` takes
-        less memory and more time; it may take up what was begun without, up to rounding.
+        less memory and more time, as `Pipeline.load(offload=True)` does and with one branch of
+        guidance after the other and tiles to decode; it may take up what was begun without, up to
+        rounding.
         """
         resolved = resolve(request, self.capabilities)
         sizes = outline.sizes(resolved.width, resolved.height, self.config, self._refine)
@@ -127,9 +153,13 @@ class Pipeline:
         """Memory on the device of a clip of this size, however long, with all that is loaded."""
         sizes = outline.sizes(width, height, self.config, self._refine)
         dtype = next(self._transformers[0].parameters()).dtype
-        modules = [self._text, self._vae, *self._transformers]
-        modules += [] if self._clip is None else [self._clip]
-        weights = sum(p.nbytes for module in modules for p in module.parameters())
+        if self._transformers[0].is_offloaded or (frugal and self._device.type != "cpu"):
+            weights = sum(map(resident_bytes, self._transformers))
+            staying = [self._vae, self._clip]
+        else:
+            weights = 0
+            staying = [self._vae, self._clip, self._text, *self._transformers]
+        weights += sum(p.nbytes for m in staying if m is not None for p in m.parameters())
         return estimate(
             self.config,
             sizes,
@@ -161,12 +191,15 @@ class Pipeline:
         prompts = [shot.prompt for shot in request.shots]
         prompts += [request.negative_prompt] if guided else []
         # One by one: a prompt then means the same bits, whatever is encoded beside it.
-        text = torch.cat([self._text.encode([prompt]) for prompt in prompts])
+        text = torch.cat([self._text.encode([prompt]) for prompt in prompts]).to(self._device)
         counts.text(place)
-        sampler = Sampler(
-            self.config, self._transformers, self._vae, self._clip, request, text, frugal
-        )
-        yield from Rollout(sampler, sizes, windows, noise, counts, place).frames()
+        with ExitStack() as stack:
+            for transformer in self._transformers if frugal and self._device.type != "cpu" else ():
+                stack.enter_context(offloaded(transformer, self._device))
+            sampler = Sampler(
+                self.config, self._transformers, self._vae, self._clip, request, text, frugal
+            )
+            yield from Rollout(sampler, sizes, windows, noise, counts, place).frames()
 
     def _nowhere(self, sizes: Sizes) -> Place:
         """A place with no latents yet."""

@@ -9,7 +9,8 @@ modulation and gated residuals are computed in float32 and rounded once.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -100,6 +101,11 @@ class ImageContext:
     layers: tuple[KeysValues, ...]
 
 
+def staying(_block: nn.Module) -> AbstractContextManager[None]:
+    """The weights of a block are where it works."""
+    return nullcontext()
+
+
 class Transformer(nn.Module):
     """Velocity of noisy latents: `Transformer(config)(latents, timestep, text)`."""
 
@@ -120,6 +126,13 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, d) / d**0.5)
         self.proj_out = nn.Linear(d, config.out_channels * math.prod(config.patch_size))
+        #: Entered while a block works; `offload.py` then has its weights come and go.
+        self.visit: Callable[[nn.Module], AbstractContextManager[None]] = staying
+
+    @property
+    def is_offloaded(self) -> bool:
+        """Whether the blocks' weights wait in host memory."""
+        return self.visit is not staying
 
     def encode_text(self, embeds: Float[Tensor, "b l d_text"]) -> TextContext:
         """Prepare a prompt once for all steps. Padding rows are attended to like any other."""
@@ -161,13 +174,16 @@ class Transformer(nn.Module):
         temb, modulation = self.condition_embedder.time(times, x.dtype)
         for i, block in enumerate(self.blocks):
             layer_image = None if image is None else image.layers[i]
-            x = block(x, modulation, table, text.layers[i], layer_image)
+            with self.visit(block):
+                x = block(x, modulation, table, text.layers[i], layer_image)
         shift, scale = (self.scale_shift_table + temb.unsqueeze(-2)).chunk(2, dim=-2)
         x = modulate(x, shift, scale, self.config.eps)
         return self._unpatchify(self.proj_out(x.flatten(1, 2)), grid)
 
     def _cross_attention(self) -> Iterator[Attention]:
-        return (cast("Block", block).attn2 for block in self.blocks)
+        for block in self.blocks:
+            with self.visit(block):
+                yield cast("Block", block).attn2
 
     def _grid(self, latents: Tensor, timestep: Tensor) -> TokenGrid:
         b, c, *size = latents.shape

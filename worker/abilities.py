@@ -19,12 +19,12 @@ log = structlog.get_logger()
 
 
 def capabilities_of(pipeline: Pipeline, model_id: str, device: str) -> Capabilities:
-    """Sizes that would not fit into the machine's memory are left out, so that they are refused
-    when they are asked for and not when all steps are done.
+    """Sizes that would not fit into the machine's memory, however little a job takes, are left out,
+    so that they are refused when they are asked for and not when all steps are done.
     """
     able = pipeline.capabilities
-    usable = int(memory_bytes(torch.device(device)) * USABLE)
-    needs = lambda width, height: pipeline.memory(width, height).peak
+    usable = usable_bytes(device)
+    needs = lambda width, height: pipeline.memory(width, height, frugal=True).peak
     max_pixels = pixels_within(usable, needs, able.max_pixels, able.grid)
     if max_pixels < able.max_pixels:
         log.warning("memory.limits", max_pixels=max_pixels, usable_bytes=usable)
@@ -66,6 +66,11 @@ def pixels_within(usable: int, needs: Callable[[int, int], int], max_pixels: int
         else:
             too_many = middle
     return fits * fits
+
+
+def usable_bytes(device: str) -> int:
+    """What a job and the weights may take together by the estimates."""
+    return int(memory_bytes(torch.device(device)) * USABLE)
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -132,6 +132,7 @@ class Child:
         import torch
 
         from model import Pipeline
+        from worker.abilities import usable_bytes
         from worker.workplace import Workplace
 
         began = time.monotonic()
@@ -142,7 +143,12 @@ class Child:
         dtype = worker.dtype
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
-        pipeline = Pipeline.load(worker.folder, device=device, dtype=getattr(torch, dtype))
+        dtype, usable = getattr(torch, dtype), usable_bytes(device)
+        offload = worker.offload == "always"
+        if worker.offload == "auto" and device != "cpu":
+            offload = Pipeline.needed(worker.folder, dtype) > usable
+        log.info("checkpoint.loading", device=device, dtype=str(dtype), offload=offload)
+        pipeline = Pipeline.load(worker.folder, device=device, dtype=dtype, offload=offload)
         metrics.LOAD_SECONDS.set(time.monotonic() - began)
         metrics.serve(worker.metrics_port)
         return Workplace(
@@ -153,6 +159,7 @@ class Child:
             previews=Previews(self._settings.redis_url),
             settings=self._settings,
             worker=worker,
+            usable=usable,
             scratch=empty_scratch(worker, self._name),
             stopping=self._stopping.is_set,
         )

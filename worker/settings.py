@@ -29,6 +29,11 @@ class WorkerSettings:
     dtype: str = setting(
         "auto", "Torch dtype of a worker; `auto` is bfloat16 on a GPU and float32 on a CPU."
     )
+    offload: str = setting(
+        "auto",
+        "Whether a checkpoint's weights wait in host memory and come to the GPU block by block: "
+        "`always`, `never`, or `auto`, where the GPU could not hold them and a clip.",
+    )
     torch_threads: int = setting(0, "CPU threads of a worker's torch; 0 leaves it to torch.")
     scratch: Path | None = setting(  # noqa: RUF009
         None, "Folder for a worker's temporary files. Default: the system's."
@@ -47,6 +52,13 @@ class WorkerSettings:
     metrics_port: int = setting(
         0, "Port on which a worker or courier shows Prometheus metrics; 0 is none."
     )
+
+    def __post_init__(self) -> None:
+        """Checks what has few values."""
+        if self.offload not in ("auto", "always", "never"):
+            raise SettingsError(
+                f"KINORA_OFFLOAD is {self.offload!r}, but must be auto, always or never"
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

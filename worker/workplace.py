@@ -24,6 +24,8 @@ class Workplace:
     previews: Previews
     settings: Settings
     worker: WorkerSettings
+    #: bytes of the device that the weights and a job may take together
+    usable: int
     #: a folder for this worker alone
     scratch: Path
     #: whether the worker is to hand its job back

@@ -23,7 +23,7 @@ from app.contract.queue import Queue
 from app.contract.settings import Settings
 from app.contract.store import Store
 from model import Pipeline
-from worker.abilities import capabilities_of
+from worker.abilities import capabilities_of, usable_bytes
 from worker.gpu import empty_scratch
 from worker.render import render
 from worker.settings import WorkerSettings
@@ -67,6 +67,7 @@ def _work(
         previews=Previews(settings.redis_url),
         settings=settings,
         worker=worker,
+        usable=usable_bytes("cpu"),
         scratch=empty_scratch(worker, name),
         stopping=stopping.is_set,
     )

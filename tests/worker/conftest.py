@@ -34,6 +34,7 @@ def place(tmp_path, migrated, redis_url, pipeline):
         previews=Previews(redis_url),
         settings=settings,
         worker=WorkerSettings(encode_preset="ultrafast", patience_s=0),
+        usable=2**40,
         scratch=tmp_path / "scratch",
     )
     yield place

@@ -19,12 +19,13 @@ def test_the_limit_is_the_largest_size_that_fits(usable):
 
 
 def test_sizes_that_do_not_fit_are_refused_and_not_offered(pipeline, monkeypatch):
-    need = pipeline.memory(1280, 720).peak
+    need = pipeline.memory(1280, 720, frugal=True).peak
     monkeypatch.setattr("worker.abilities.memory_bytes", lambda device: need)
     able = capabilities_of(pipeline, "m", "cpu")
     assert able.max_pixels < 1280 * 720
     assert (1280, 720) not in able.sizes
-    assert pipeline.memory(int(able.max_pixels**0.5), int(able.max_pixels**0.5)).peak <= need
+    side = int(able.max_pixels**0.5)
+    assert pipeline.memory(side, side, frugal=True).peak <= need
 
 
 def test_a_host_has_memory():

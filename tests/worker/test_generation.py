@@ -1,10 +1,13 @@
 import ctypes
 import io
 import resource
+import subprocess
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import imageio_ffmpeg
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -40,6 +43,13 @@ def memory():
     limit(False)
 
 
+def pixels(data):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", "-", "-pix_fmt", "rgb24"]
+    command += ["-f", "rawvideo", "-"]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.uint8).astype(int)
+
+
 def rendered(place, spec):
     job = place.store.create(spec)[0]
     render(place.store.claim(spec.model, "w", 60), place)
@@ -58,6 +68,15 @@ def test_a_job_that_ran_out_of_memory_goes_on_from_its_last_step(place, large, m
     assert (done.status, done.error_message) == (Status.COMPLETED, None)
     assert expected == place.blobs.get(done.output_key)
     assert next(steps) > 6
+
+
+def test_where_memory_is_known_to_be_short_a_job_takes_less_from_the_beginning(place, large):
+    plain, saving = (
+        place.blobs.get(rendered(replace(place, usable=usable), large).output_key)
+        for usable in (2**40, 0)
+    )
+    assert plain != saving  # halves of guidance round differently
+    assert np.abs(pixels(plain) - pixels(saving)).mean() < 1
 
 
 def test_a_job_that_is_too_large_fails_and_the_next_one_does_not(place, large, spec, memory):
