@@ -105,3 +105,16 @@ def averaged(folder: Path) -> Learner:
         for name, parameter in learner.named_parameters():
             parameter.copy_(found[0][f"average/{name}"].reshape(parameter.shape))
     return learner.eval()
+
+
+@torch.no_grad()
+def remade(learner: Learner, x: Tensor, noise: Tensor, text: Tensor, level: Tensor) -> Tensor:
+    """Clips `x` as the learner makes them again of a noisy version, in two steps of Euler's."""
+    dtype, t = learner.transformer.proj_out.weight.dtype, x.shape[2]
+    level = level[:, None, None, None, None]
+    made = torch.lerp(x, noise, level)
+    for before, after in ((1.0, 0.4), (0.4, 0.0)):
+        sigma = (before * level).flatten(1).expand(-1, t)
+        velocity = learner.transformer(made.to(dtype), sigma * 1000, text)
+        made = made - (before - after) * level * velocity.float()
+    return made

@@ -50,6 +50,8 @@ CUT = 3
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
 # Share of the clips of which nothing is said, for guidance without a classifier.
 SILENT = 0.1
+# Share of the sampler's clips, among those that a reward model is shown, that go on.
+GOING_ON = 0.25
 # How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
@@ -132,21 +134,31 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     return Lesson(clips, texts, clean, level, own)
 
 
-def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Clips:
-    """Clips whose prompts are to be made from nothing: a quarter of a step's tokens, since each
-    takes several of the sampler's steps. They are openings, most of them stills.
+def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
+    """Clips whose prompts the sampler is to follow: a quarter of a step's tokens, since each takes
+    several of its steps. Most are openings made from nothing, and most of those stills; `GOING_ON`
+    of them go on from given frames.
     """
-    plain = [k for k, bucket in enumerate(BUCKETS) if not (bucket.detail or bucket.tail)]
-    shares = torch.tensor([BUCKETS[k].share for k in plain])
-    k = plain[int(torch.multinomial(shares, 1, generator=generator))]
-    t = pools[k].latent_shape[1]
-    if BUCKETS[k].frames != LONG:
-        lengths = torch.tensor([share for _, share in LENGTHS])
-        t = LENGTHS[int(torch.multinomial(lengths, 1, generator=generator))][0]
-    per_frame = BUCKETS[k].height * BUCKETS[k].width // 1024
-    count = max(1, tokens // (4 * per_frame * t))
-    clips = pools[k].sample(count, generator, opening=True, odds=ODDS)
-    return Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+
+    def choose(shares: list[float]) -> int:
+        return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
+
+    goes_on = bool(torch.rand((), generator=generator) < GOING_ON)
+    kinds = [k for k, b in enumerate(BUCKETS) if not b.detail and (goes_on or not b.tail)]
+    k = kinds[choose([BUCKETS[k].share for k in kinds])]
+    bucket, t = BUCKETS[k], pools[k].latent_shape[1]
+    if bucket.frames != LONG and not goes_on:
+        t = LENGTHS[choose([share for _, share in LENGTHS])][0]
+    count = max(1, tokens // (4 * bucket.height * bucket.width // 1024 * t))
+    clips = pools[k].sample(count, generator, opening=not goes_on, odds=ODDS)
+    clips = Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+    b = len(clips.scenes)
+    clean, own = torch.zeros(b, t, dtype=torch.bool), None
+    if goes_on:
+        clean = draw_clean(clips, generator, bucket)
+        own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * torch.rand(b, generator=generator)
+    texts = captions.describe(clips.scenes, generator)
+    return Lesson(clips, texts, clean, torch.ones(b), own)
 
 
 class Lessons(IterableDataset[Lesson]):

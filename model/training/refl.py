@@ -15,9 +15,9 @@ from torch import Tensor
 
 from model.schedule import ScheduleConfig, schedule
 from model.text import TextEncoder
-from model.training import captions
-from model.training.latents import Clips
-from model.training.learner import Learner
+from model.training.geometry import nearest, overlap
+from model.training.learner import Learner, remade
+from model.training.lessons import Lesson
 from model.training.reward import SEEN, Reward
 
 #: How a request for kinora-tiny is sampled when it says nothing of it.
@@ -28,41 +28,60 @@ FIRST, LAST = 2, 11
 #: The reward model is as sure of what is half done as of what is clean: its logits are divided by
 #: so much.
 SOFTER = 3.0
+#: How much the outline weighs against the class.
+BENT_WEIGHT = 2.0
 
 
 def loss_of(
     learner: Learner,
     tokenizer: TextEncoder,
     reward: Reward,
-    clips: Clips,
+    lesson: Lesson,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """How far clips made of the prompts of `clips` are from their shapes, and the share of frames
-    that have them. Shape is all that is asked for: the rest the flow loss teaches.
+    """How far clips made of a lesson's prompts are from their shapes: `reward` by their class,
+    `bent` by the outline in the opening frame, and `right`, the share of frames that have them.
+    Shape is all that is asked for: the rest the flow loss teaches.
     """
     weight = learner.transformer.proj_out.weight
-    b, _, t, _, _ = clips.latents.shape
-    texts = captions.describe(clips.scenes, generator)
-    x = torch.randn(clips.latents.shape, generator=generator).to(weight.device)
+    clips, clean = lesson.clips.to(weight.device), lesson.clean.to(weight.device)
+    given = clips.latents.float()
+    b, _, t, _, _ = given.shape
+    noise = torch.randn(given.shape, generator=generator).to(weight.device)
     levels = schedule(SCHEDULE, STEPS).sigmas.tolist()
     last = int(torch.randint(FIRST, LAST + 1, (), generator=generator))
+    both = tokenizer.encode(lesson.texts + [""] * b)
+    if lesson.own is not None:
+        own = remade(learner, given, noise, both[:b], lesson.own.to(weight.device))
+        given = torch.where(clean.long().cumprod(1).bool()[:, None, :, None, None], own, given)
 
     def velocity(text: Tensor, x: Tensor, level: float) -> Tensor:
-        time = torch.full((len(x), t), level * 1000, device=x.device)
+        time = level * 1000 * ~clean.repeat(len(x) // b, 1)
         return learner.transformer(x.to(weight.dtype), time, text).float()
 
+    def held(x: Tensor) -> Tensor:
+        return torch.where(clean[:, None, :, None, None], given, x)
+
+    x = held(noise)
     with torch.no_grad():
-        both = tokenizer.encode(texts + [""] * b)
         for level, following in pairwise(levels[: last + 1]):
-            said, silent = velocity(both, torch.cat([x, x]), level).chunk(2)
-            x = x + (following - level) * (silent + GUIDANCE * (said - silent))
+            said, silent = velocity(both.detach(), torch.cat([x, x]), level).chunk(2)
+            x = held(x + (following - level) * (silent + GUIDANCE * (said - silent)))
         silent = velocity(both[b:], x, levels[last])
-    said = velocity(tokenizer.encode(texts), x, levels[last])
-    clean = x - levels[last] * (silent + GUIDANCE * (said - silent))
-    scores = reward(clean)[0]["shape"].flatten(0, 1)
-    asked = clips.scenes.shape.repeat_interleave(t).to(x.device)
-    seen = (clips.coverage.mean((2, 3)) > SEEN).flatten().float().to(x.device)
+    said = velocity(both[:b], x, levels[last])
+    made = held(x - levels[last] * (silent + GUIDANCE * (said - silent)))
+    logits, where = reward(made)
+    seen = ((clips.coverage.mean((2, 3)) > SEEN) & ~clean).float()
+
+    def mean(values: Tensor, counts: Tensor) -> Tensor:
+        return (values * counts).sum() / counts.sum().clamp(min=1)
+
+    scores = logits["shape"].flatten(0, 1)
+    asked = clips.scenes.shape.repeat_interleave(t)
     each = F.cross_entropy(scores / SOFTER, asked, reduction="none")
-    right = (scores.argmax(1) == asked).float()
-    loss, right = ((v * seen).sum() / seen.sum().clamp(min=1) for v in (each, right))
-    return {"loss": loss, "reward": loss.detach(), "right": right}
+    loss, right = (mean(v, seen.flatten()) for v in (each, (scores.argmax(1) == asked).float()))
+    mask = where[:, 0].sigmoid()
+    bent = 1 - overlap(mask, nearest(mask.detach(), clips.scenes.shape))
+    bent = mean(bent, seen[:, 0])
+    parts = {"reward": loss.detach(), "bent": bent.detach(), "right": right}
+    return {"loss": loss + BENT_WEIGHT * bent} | parts

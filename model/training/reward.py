@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from model.training.geometry import FINE, overlap, true_mask
 from model.training.latents import BUCKETS, Pool, count_path
 from model.training.learner import TINY
 from model.training.log import Log
@@ -37,18 +38,18 @@ class Reward(nn.Module):
             nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
             for _ in range(layers)
         )
-        self.mask = nn.Conv2d(width, 1, 1)
+        self.mask = nn.Conv2d(width, FINE * FINE, 1)
         self.object = nn.Linear(width, sum(OBJECT.values()))
         self.around = nn.Linear(width, sum(AROUND.values()))
 
     def forward(self, latents: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The logits, and those of where the object is, `[b, t, h, w]`."""
+        """The logits, and those of the object's mask, `[b, t, FINE h, FINE w]`."""
         b, _, t, h, w = latents.shape
         x = self.first(latents.transpose(1, 2).flatten(0, 1))
         for layer in self.layers:
             x = x + layer(x)
-        where = self.mask(x)
-        inside = where.sigmoid()
+        where = F.pixel_shuffle(self.mask(x), FINE)
+        inside = F.avg_pool2d(where.sigmoid(), FINE)
         inside = inside / inside.sum((2, 3), keepdim=True).clamp(min=1e-3)
         logits: dict[str, Tensor] = {}
         for head, classes, pooled in (
@@ -57,7 +58,7 @@ class Reward(nn.Module):
         ):
             parts = head(pooled).view(b, t, -1).split(list(classes.values()), -1)
             logits |= dict(zip(classes, parts, strict=True))
-        return logits, where.view(b, t, h, w)
+        return logits, where.view(b, t, FINE * h, FINE * w)
 
 
 def cross_entropies(logits: dict[str, Tensor], scenes: Scenes, seen: Tensor) -> dict[str, Tensor]:
@@ -79,7 +80,7 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
     """Learn from the pool of a transformer's training folder; writes `reward.safetensors` there."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    buckets = [bucket for bucket in BUCKETS if not bucket.detail]
+    buckets = [bucket for bucket in BUCKETS if not (bucket.detail or bucket.tail)]
     missing = [b.name for b in buckets if not count_path(folder / "pool", b).exists()]
     if missing:
         raise ValueError(f"{folder}/pool: no clips yet; run the transformer stage first")
@@ -103,15 +104,17 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
         logits, where = reward(torch.lerp(x * contrast, noise, sigma))
         seen = (coverage.mean((1, 2)) > SEEN)[:, None].float()
         terms = {n: v.mean() for n, v in cross_entropies(logits, drawn.scenes, seen).items()}
-        target = coverage[:, None].repeat_interleave(2, 2).repeat_interleave(2, 3)
-        terms["mask"] = F.binary_cross_entropy_with_logits(where, target)
+        mask = true_mask(drawn.scenes, frame, *where.shape[2:])
+        terms["mask"] = F.binary_cross_entropy_with_logits(where[:, 0], mask)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, (step + 1) / 50, 2 * (1 - done) + 0.01)
         optimizer.step()
         right = (logits["shape"][:, 0].argmax(1) == drawn.scenes.shape).float()
         right = (right * seen[:, 0]).sum() / seen.sum().clamp(min=1)
-        log.step(step, done, **{n: float(v.detach()) for n, v in terms.items()}, right=float(right))
+        same = overlap(where[:, 0].sigmoid().detach(), mask)[seen[:, 0] > 0].mean()
+        values = {n: float(v.detach()) for n, v in terms.items()}
+        log.step(step, done, **values, right=float(right), overlap=float(same))
         step += 1
     log.close()
     partial = folder / "reward.part"

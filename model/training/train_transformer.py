@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from model.text import TextEncoder
 from model.training import checkpoints, language, latents, refl, reward
 from model.training.latents import BUCKETS, Pool, count_path
-from model.training.learner import TINY, Learner, take_weights, to_compute
+from model.training.learner import TINY, Learner, remade, take_weights, to_compute
 from model.training.lessons import Lesson, Lessons, draw_lesson, draw_wishes
 from model.training.log import Log
 from model.training.optim import Weights
@@ -110,19 +110,6 @@ def loss_of(
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
 
 
-@torch.no_grad()
-def remade(learner: Learner, x: Tensor, noise: Tensor, text: Tensor, level: Tensor) -> Tensor:
-    """Clips `x` as the learner makes them again of a noisy version, in two steps of Euler's."""
-    dtype, t = learner.transformer.proj_out.weight.dtype, x.shape[2]
-    level = level[:, None, None, None, None]
-    made = torch.lerp(x, noise, level)
-    for before, after in ((1.0, 0.4), (0.4, 0.0)):
-        sigma = (before * level).flatten(1).expand(-1, t)
-        velocity = learner.transformer(made.to(dtype), sigma * 1000, text)
-        made = made - (before - after) * level * velocity.float()
-    return made
-
-
 def train(run: TransformerRun) -> None:
     """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
     torch.manual_seed(run.seed)
@@ -181,8 +168,8 @@ def backward_of(
 
     def backward(generator: torch.Generator, done: float) -> dict[str, float]:
         if judge is not None and float(torch.rand((), generator=generator)) < REWARDED:
-            wishes = draw_wishes(run.tokens, pools, generator)
-            terms = refl.loss_of(learner, tokenizer, judge, wishes, generator)
+            lesson = draw_wishes(run.tokens, pools, generator)
+            terms = refl.loss_of(learner, tokenizer, judge, lesson, generator)
             terms["loss"] = terms["loss"] * REWARD_WEIGHT
         else:
             truth_weight = 0.5 if done < 0.75 else 0.1

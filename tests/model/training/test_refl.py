@@ -6,13 +6,19 @@ import torch
 from tokenizers import Tokenizer
 
 from model.text import TextEncoder
-from model.training import language, refl, scenes
+from model.training import captions, language, refl, scenes
 from model.training.latents import Clips
 from model.training.learner import TINY, Learner
+from model.training.lessons import Lesson
 from model.training.reward import Reward, cross_entropies
 from model.training.scenes import COLOURS, SHAPES, STYLES
 
 CLASSES = {"shape": len(SHAPES), "colour": len(COLOURS)}
+
+
+def lesson_of(clips: Clips, clean: torch.Tensor, own: torch.Tensor | None = None) -> Lesson:
+    texts = captions.describe(clips.scenes, torch.Generator().manual_seed(3))
+    return Lesson(clips, texts, clean, torch.ones(len(texts)), own)
 
 
 def test_colours_are_asked_of_objects_that_are_seen_in_styles_that_have_them():
@@ -33,10 +39,11 @@ def test_a_learner_comes_to_make_what_the_reward_model_wants(tmp_path: Path):
     text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
     batch = scenes.sample(3, torch.Generator().manual_seed(1))
     clips = Clips(torch.zeros(3, TINY.in_channels, 1, 4, 4), torch.ones(3, 1, 2, 2), batch)
+    lesson = lesson_of(clips, torch.zeros(3, 1, dtype=torch.bool))
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
     losses: list[float] = []
     for _ in range(12):
-        terms = refl.loss_of(learner, text, judge, clips, torch.Generator().manual_seed(2))
+        terms = refl.loss_of(learner, text, judge, lesson, torch.Generator().manual_seed(2))
         optimizer.zero_grad()
         terms["loss"].backward()
         optimizer.step()
@@ -52,5 +59,22 @@ def test_what_is_not_seen_is_not_asked_for(tmp_path: Path):
     text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
     batch = scenes.sample(2, torch.Generator().manual_seed(1))
     clips = Clips(torch.zeros(2, TINY.in_channels, 1, 4, 4), torch.zeros(2, 1, 2, 2), batch)
-    terms = refl.loss_of(learner, text, judge, clips, torch.Generator().manual_seed(2))
+    lesson = lesson_of(clips, torch.zeros(2, 1, dtype=torch.bool))
+    terms = refl.loss_of(learner, text, judge, lesson, torch.Generator().manual_seed(2))
     assert float(terms["reward"]) == 0 == float(terms["right"])
+
+
+def test_given_frames_are_not_judged(tmp_path: Path):
+    language.build_tokenizer(tmp_path)
+    learner, judge = Learner(), Reward(TINY.in_channels)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer/tokenizer.json"))
+    text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
+    batch = scenes.sample(2, torch.Generator().manual_seed(1))
+    clips = Clips(torch.zeros(2, TINY.in_channels, 3, 4, 4), torch.ones(2, 3, 2, 2), batch)
+    clean, own = torch.tensor([[True, True, False]] * 2), torch.tensor([0.5, 0.7])
+    generator = torch.Generator().manual_seed(2)
+    terms = refl.loss_of(learner, text, judge, lesson_of(clips, clean, own), generator)
+    assert float(terms["reward"]) > 0
+    assert float(terms["bent"]) == 0
+    every = lesson_of(clips, torch.ones_like(clean))
+    assert float(refl.loss_of(learner, text, judge, every, generator)["reward"]) == 0
