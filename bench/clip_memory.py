@@ -1,22 +1,19 @@
 """How much memory a clip takes: measured in a process of its own, beside the estimate.
 
-    python -m bench.clip_memory [256x160:5 256x160:60 …] [--steps 1] [--curve FILE.png]
+    python -m bench.clip_memory [256x160:5 256x160:60 …] [--steps 1]
 
 `taken` is how far the process's resident memory rose above what it was with the checkpoint loaded
-(its highest point while the clip was made), `estimate` the same from `Pipeline.memory`. The curve
-is the process's resident memory over the time that the last case took.
+(its highest point while the clip was made), `estimate` the same from `Pipeline.memory`.
 """
 
 import argparse
 import gc
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import torch
 
-from bench.pictures import lines
 from model import Pipeline, Request
 
 CHECKPOINT = Path(__file__).parents[1] / "model" / "weights" / "kinora-tiny"
@@ -30,21 +27,15 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", help="WIDTHxHEIGHT:SECONDS")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--curve", type=Path, help="picture to draw")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        watch = Watch()
         print(*measure(asked.cases[0], asked.checkpoint, asked.steps))
-        if asked.curve is not None:
-            watch.draw(asked.curve, asked.cases[0])
         return
     print(f"{'size':>10} {'s':>4} {'process':>8} {'taken':>6} {'estimate':>8} {'error':>6}  (MiB)")
     for case in asked.cases or CASES:
         command = [sys.executable, "-m", "bench.clip_memory", case, "--measure"]
         command += ["--steps", str(asked.steps), "--checkpoint", str(asked.checkpoint)]
-        if asked.curve is not None:
-            command += ["--curve", str(asked.curve)]
         line = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         highest, taken, estimate = (float(value) / MIB for value in line.split())
         size, seconds = case.split(":")
@@ -75,27 +66,6 @@ def measure(case: str, checkpoint: Path, steps: int) -> tuple[int, int, int]:
     highest = resident("VmHWM")
     memory = pipeline.memory(width, height)
     return highest, highest - before, memory.peak - memory.weights
-
-
-class Watch:
-    """Looks at the process's memory twice a second, from now on."""
-
-    def __init__(self) -> None:
-        self.seen: list[float] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.5):
-            self.seen.append(resident("VmRSS") / MIB)
-
-    def draw(self, path: Path, case: str) -> None:
-        """A picture of the curve so far."""
-        self._over.set()
-        seconds = [number / 2 for number in range(len(self.seen))]
-        curve = {f"kinora-tiny, {case} s": (seconds, self.seen)}
-        lines(path, curve, "seconds of work", "resident memory, MiB")
 
 
 def resident(kind: str) -> int:

@@ -51,7 +51,7 @@ OWN, OWN_NOISE = 0.4, (0.4, 0.9)
 # Share of the clips of which nothing is said, for guidance without a classifier.
 SILENT = 0.1
 # Share of the sampler's clips, among those that a reward model is shown, that go on.
-GOING_ON = 0.25
+GOING_ON = 0.4
 # How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.

@@ -28,8 +28,8 @@ FIRST, LAST = 2, 11
 #: The reward model is as sure of what is half done as of what is clean: its logits are divided by
 #: so much.
 SOFTER = 3.0
-#: How much the outline weighs against the class.
-BENT_WEIGHT = 2.0
+#: How much the outline, and the place of what goes on, weigh against the class.
+BENT_WEIGHT, OFF_WEIGHT = 2.0, 2.0
 
 
 def loss_of(
@@ -41,7 +41,8 @@ def loss_of(
 ) -> dict[str, Tensor]:
     """How far clips made of a lesson's prompts are from their shapes: `reward` by their class,
     `bent` by the outline in the opening frame, and `right`, the share of frames that have them.
-    Shape is all that is asked for: the rest the flow loss teaches.
+    Where frames are given the way of the object is known too, and `off` is how far it is from that.
+    The rest the flow loss teaches.
     """
     weight = learner.transformer.proj_out.weight
     clips, clean = lesson.clips.to(weight.device), lesson.clean.to(weight.device)
@@ -83,5 +84,9 @@ def loss_of(
     mask = where[:, 0].sigmoid()
     bent = 1 - overlap(mask, nearest(mask.detach(), clips.scenes.shape))
     bent = mean(bent, seen[:, 0])
-    parts = {"reward": loss.detach(), "bent": bent.detach(), "right": right}
-    return {"loss": loss + BENT_WEIGHT * bent} | parts
+    with torch.no_grad():
+        there = reward(clips.latents.float())[1].sigmoid()
+    off = mean(1 - overlap(where.sigmoid(), there), seen * clean.any(1, keepdim=True))
+    parts = {"reward": loss, "bent": bent, "off": off, "right": right}
+    parts = {name: value.detach() for name, value in parts.items()}
+    return {"loss": loss + BENT_WEIGHT * bent + OFF_WEIGHT * off} | parts

@@ -1,10 +1,12 @@
 """Learning from a reward model: what it asks for, and that learners come to do it."""
 
+import json
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
+from app.embedded import default_checkpoint
 from model.text import TextEncoder
 from model.training import captions, language, refl, scenes
 from model.training.latents import Clips
@@ -13,6 +15,7 @@ from model.training.lessons import Lesson
 from model.training.reward import Reward, cross_entropies
 from model.training.scenes import COLOURS, SHAPES, STYLES
 
+CHECKPOINT = default_checkpoint()
 CLASSES = {"shape": len(SHAPES), "colour": len(COLOURS)}
 
 
@@ -29,6 +32,12 @@ def test_colours_are_asked_of_objects_that_are_seen_in_styles_that_have_them():
     coloured = batch.style < STYLES.index("bw")
     assert torch.equal(terms["shape"][:, 0] > 0, seen[:, 0] > 0)
     assert torch.equal(terms["colour"][:, 0] > 0, (seen[:, 0] > 0) & coloured)
+
+
+def test_it_is_shown_what_a_request_gets_that_says_nothing_of_sampling():
+    default = json.loads((CHECKPOINT / "kinora.json").read_text())["default"]
+    asked = (refl.STEPS, refl.GUIDANCE, refl.SCHEDULE.shift)
+    assert asked == (default["steps"], default["guidance"], default["flow_shift"])
 
 
 def test_a_learner_comes_to_make_what_the_reward_model_wants(tmp_path: Path):
@@ -75,6 +84,6 @@ def test_given_frames_are_not_judged(tmp_path: Path):
     generator = torch.Generator().manual_seed(2)
     terms = refl.loss_of(learner, text, judge, lesson_of(clips, clean, own), generator)
     assert float(terms["reward"]) > 0
-    assert float(terms["bent"]) == 0
+    assert float(terms["bent"]) == 0 < float(terms["off"])
     every = lesson_of(clips, torch.ones_like(clean))
     assert float(refl.loss_of(learner, text, judge, every, generator)["reward"]) == 0
