@@ -6,6 +6,7 @@ service ends, even by SIGKILL, every part ends too.
 
 import errno
 import fcntl
+import http.client
 import importlib.util
 import os
 import shutil
@@ -120,7 +121,7 @@ class EmbeddedService:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310
                 return answer.status == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):  # whoever answers is not the API
             return False
 
     def _parts(self, redis_socket: Path) -> list[Part]:

@@ -1,5 +1,6 @@
 """Shared by the whole suite: one thread for each process, and the real servers that tests need."""
 
+import http.client
 import json
 import os
 import socket
@@ -80,7 +81,7 @@ def _answers(url):
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status == 200
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

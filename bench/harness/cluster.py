@@ -4,6 +4,7 @@ SQLite or PostgreSQL, a folder or an S3 server, Redis, APIs, couriers and worker
 fault tests and the benchmarks use it. A process that dies is started again, as a supervisor would.
 """
 
+import http.client
 import os
 import random
 import shutil
@@ -154,7 +155,7 @@ class Cluster:
             self.proxy.stop()
 
     def ready(self) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, http.client.HTTPException):
             return all(_answers(f"{url}/readyz") for url in self.urls)
         return False
 
@@ -259,9 +260,13 @@ def _answers(url: str) -> bool:
 
 
 def free_port(count: int = 1) -> int:
-    """The first of so many free ports; those 10000 above are free too (SeaweedFS takes both)."""
+    """The first of so many free ports; those 10000 above are free too (SeaweedFS takes both).
+
+    None is one that the system gives to clients: who tries such a port of this machine before its
+    server is there may be given it, and be connected to itself.
+    """
     while True:
-        first = random.randrange(20000, 50000)
+        first = random.randrange(12000, 22000)
         try:
             for port in (
                 *range(first, first + count),
