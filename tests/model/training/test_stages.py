@@ -77,7 +77,7 @@ def test_frames_that_the_model_makes_again_are_near_the_true_ones_where_little_n
     clip = torch.randn(2, 16, 3, 4, 4)
     text = torch.zeros(2, 8, learner.TEXT_DIM)
     level = torch.tensor([0.01, 0.9])
-    made = train_transformer.remade(networks, clip, torch.randn_like(clip), text, level)
+    made = learner.remade(networks, clip, torch.randn_like(clip), text, level)
     error = (made - clip).abs().mean((1, 2, 3, 4))
     assert error[0] < 0.05 < error[1]
     assert not made.requires_grad
@@ -107,20 +107,28 @@ def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(
     assert before["step"] < after["step"]
     backward = train_transformer.prepare(learner.Learner(), run)
     terms = [backward(torch.Generator().manual_seed(seed), 0.5) for seed in range(12)]
-    assert any({"reward", "right"} == t.keys() for t in terms)
+    assert any({"reward", "bent", "off", "right"} == t.keys() for t in terms)
     assert any({"truth"} < t.keys() for t in terms)
 
 
-def test_wishes_are_openings_of_every_length(exported):
+def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported):
     pools = [Pool(exported / "transformer/pool", bucket, 16, 96, "r") for bucket in BUCKETS]
-    lengths, opening = set[int](), 0
-    for seed in range(60):
-        clips = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
-        opening += int((clips.scenes.phase == 0).all())  # a pool so small may have none
-        assert clips.coverage.shape[:2] == clips.latents.shape[:3:2]
-        lengths.add(clips.latents.shape[2])
-    assert opening > 50
-    assert {1, 3, 7, 17} == lengths
+    openings, on = Counter[int](), Counter[int]()
+    for seed in range(90):
+        lesson = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
+        frames = lesson.clips.latents.shape[2]
+        assert lesson.clips.coverage.shape[:2] == lesson.clean.shape
+        assert len(lesson.texts) == len(lesson.clean)
+        if lesson.own is None:
+            openings[frames] += 1
+            assert not lesson.clean.any()
+        else:
+            on[frames] += 1
+            assert not lesson.clean.all(1).any()
+            assert lesson.clean.any()
+    assert openings.keys() == {1, 3, 7, 17}
+    assert on.keys() == {7, 17}
+    assert 20 < on.total() < 55
 
 
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
