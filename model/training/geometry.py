@@ -39,7 +39,7 @@ def true_mask(scenes: Scenes, frame: Tensor, height: int, width: int) -> Tensor:
 def nearest(mask: Tensor, shape: Tensor) -> Tensor:
     """The mask of the true outline of `shape` `[b]` that overlaps most with `mask` `[b, h, w]`.
 
-    Its place and size begin with the moments of the mask, and are then searched for.
+    Its place and size begin with the moments of the mask, and are then searched for; on the CPU.
     """
     b, h, w = mask.shape
     x, y = _grid(h, w)

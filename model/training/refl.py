@@ -82,8 +82,8 @@ def loss_of(
     each = F.cross_entropy(scores / SOFTER, asked, reduction="none")
     loss, right = (mean(v, seen.flatten()) for v in (each, (scores.argmax(1) == asked).float()))
     mask = where[:, 0].sigmoid()
-    bent = 1 - overlap(mask, nearest(mask.detach(), clips.scenes.shape))
-    bent = mean(bent, seen[:, 0])
+    outline = nearest(mask.detach().cpu(), lesson.clips.scenes.shape).to(mask)
+    bent = mean(1 - overlap(mask, outline), seen[:, 0])
     with torch.no_grad():
         there = reward(clips.latents.float())[1].sigmoid()
     off = mean(1 - overlap(where.sigmoid(), there), seen * clean.any(1, keepdim=True))
