@@ -24,6 +24,7 @@ from model.place import STAGES, Place, Tail
 from model.progress import Counts
 from model.replay import Decoding, Enlarging, decoder_history, encoder_history
 from model.sampling import Sampler, drawn, noised, planned, refine_plan
+from model.seams import FADE, Seam
 from model.vae import VAE
 from model.windows import Window
 
@@ -48,6 +49,7 @@ class Rollout:
         self._decoding: Decoding | None = None
         self._enlarging: Enlarging | None = None
         self._source: Iterator[Tensor] | None = None
+        self._seams: dict[str, Seam] = {}
         self._keep = sampler.config.window_latents + decoder_history(self._vae.config)
 
     def frames(self) -> Iterator[UInt8[Tensor, "f h w 3"]]:
@@ -165,13 +167,31 @@ class Rollout:
                 tile=FRUGAL_TILE if self._sampler.frugal else None,
             )
         for i in range(place.decoded, window.end):
-            frames = to_uint8(self._decoding.next(tail.between(i, i + 1))).cpu()
+            pixels = self._decoding.next(tail.between(i, i + 1))
             self._counts.decode_piece(self._place)
             if window.anew and i == window.start:  # the picture that it began with
-                frames = frames[1:]
-            else:
+                pixels = pixels[:, :, 1:]
+            frames = to_uint8(self._joined(pixels)).cpu()
+            if len(frames):
                 yield frames
             self._place = self._given_out(frames, i + 1)
+
+    def _joined(self, pixels: Float[Tensor, "1 3 f h w"]) -> Float[Tensor, "1 3 f h w"]:
+        """The next frames, without a step to those that are given before and after the clip."""
+        request, number = self._request, self._place.frames + torch.arange(pixels.shape[2])
+        following = self._place.opening if request.loop else request.after
+        joints = {
+            "before": (None if request.before is None else request.before[-1], number + 1),
+            "after": (None if following is None else following[0], request.frames - number),
+        }
+        for name, (frame, away) in joints.items():
+            if frame is None or not (away <= FADE).any():
+                continue
+            if name not in self._seams:
+                tile = FRUGAL_TILE if self._sampler.frugal else None
+                self._seams[name] = Seam.of(self._vae, self._sizes.full, frame, tile)
+            pixels = self._seams[name].joined(pixels, away)
+        return pixels
 
     def _given_out(self, frames: UInt8[Tensor, "f h w 3"], decoded: int) -> Place:
         place = self._place

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from model.training import captions
+from model.training import captions, synonyms
 
 MAX_LENGTH = 64
 VOCABULARY = 512
@@ -16,8 +16,9 @@ VOCABULARY = 512
 def build_tokenizer(folder: Path) -> None:
     """Write `folder`/tokenizer: a unigram model whose pieces are the grammar's words.
 
-    Every printable ASCII character is a piece too, so other words are spelled out, letter by
-    letter, and nothing but foreign scripts is unknown.
+    Words that a dictionary knows as others for those are read as those. Every printable ASCII
+    character is a piece too, so what is left is spelled out, letter by letter, and nothing but
+    foreign scripts is unknown.
     """
     split = pre_tokenizers.Sequence(
         [
@@ -43,7 +44,10 @@ def build_tokenizer(folder: Path) -> None:
     if len(pieces) > VOCABULARY:
         raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    meant = [normalizers.Replace(Regex(words), word) for words, word in synonyms.rules()]
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), *meant]
+    )
     tokenizer.pre_tokenizer = split
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]

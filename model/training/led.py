@@ -2,6 +2,7 @@
 
 A loop, a last picture and a clip that leads to another one ask for an end that the motion in the
 prompt would not reach. Such a clip moves as its prompt says where it is given, and is led between.
+What is made before a given clip, with nothing before it, moves as that does.
 """
 
 import torch
@@ -48,6 +49,12 @@ def lead(
     x = x + way * (end[:, :1] - x[:, arrival : arrival + 1])
     y = y + way * (end[:, 1:] - y[:, arrival : arrival + 1])
     return x, y, r * (size / r[:, arrival])[:, None] ** way
+
+
+def arrive(batch: Scenes, frames: int, aspect: float, tail: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Paths as of `scenes.track`, which pass (x, y) where the given end begins."""
+    arrival = (frames - FACTOR * tail) / 16 + batch.phase[:, None]
+    return scenes.track(batch, torch.arange(frames) / 16, 2 * arrival, aspect)
 
 
 def ending(vae: VAE, frames: Tensor, tail: int) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -30,9 +31,10 @@ LONG_CONTINUATIONS = (
     ((4, 0), 0.50), ((2, 0), 0.05), ((3, 0), 0.06), ((5, 0), 0.08), ((6, 0), 0.04), ((8, 0), 0.04),
     ((10, 0), 0.04), ((12, 0), 0.04), ((4, 1), 0.03), ((4, 2), 0.06), ((0, 2), 0.06),
 )  # fmt: skip
-# At the beginning of clips whose end is always given.
-LED = ((0, 0.1), (1, 0.35), (2, 0.35), (3, 0.12), (4, 0.08))
-LONG_LED = ((0, 0.12), (1, 0.35), (2, 0.05), (3, 0.08), (4, 0.28), (5, 0.07), (6, 0.05))
+# At the beginning of clips that are led to their end.
+LED = ((0, 0.05), (1, 0.30), (2, 0.15), (3, 0.35), (4, 0.15))
+LONG_LED = ((0, 0.05), (1, 0.35), (2, 0.05), (3, 0.12), (4, 0.31), (5, 0.07), (6, 0.05))
+EDITED = (((0, 0), 0.7), ((2, 0), 0.15), ((4, 0), 0.15))
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
 LENGTHS = ((1, 0.48), (3, 0.22), (7, 0.30))
@@ -48,6 +50,10 @@ CUT = 3
 # video but the first do, and between which noise levels it made them of true ones. It learns to
 # draw what was asked for, whatever became of it.
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
+# From which noise levels clips are edited, and how far towards clean a step of that may be.
+STRENGTHS, EDITED_LEAST = (0.7, 0.97), 0.3
+# How much more a latent frame next to a given one weighs: a step there is seen as a seam.
+BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.
 SILENT = 0.1
 # Share of the sampler's clips, among those that a reward model is shown, that go on.
@@ -63,12 +69,14 @@ def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tens
     b, t = clips.latents.shape[0], clips.latents.shape[2]
     clean = torch.zeros(b, t, dtype=torch.bool)
     long = bucket.frames == LONG
-    led = tuple(((head, bucket.tail), share) for head, share in (LONG_LED if long else LED))
+    heads = (LONG_LED if long else LED) if bucket.led else ((0, 1.0),)
+    led = tuple(((head, bucket.tail), share) for head, share in heads)
     openings = LONG_OPENINGS if long else OPENINGS
     continuations = LONG_CONTINUATIONS if long else CONTINUATIONS
     for i in range(b):
         table = continuations if clips.scenes.phase[i] > 0 else openings
-        table = DETAIL if bucket.detail else led if bucket.tail else table
+        table = DETAIL if bucket.detail else EDITED if bucket.edited else table
+        table = led if bucket.tail else table
         shares = torch.tensor([share for _, share in table])
         head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
         clean[i, : min(head, t - tail - 1)] = True
@@ -87,6 +95,7 @@ class Lesson:
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
     own: Tensor | None = None  # [b], sigma of which the model makes the frames that it goes on from
+    strength: Tensor | None = None  # [b], sigma at which the clips' source is edited
 
 
 def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -105,22 +114,23 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     bucket, full = BUCKETS[k], pools[k].latent_shape[1]
     long = bucket.frames == LONG
     t = full
-    if not bucket.detail and not bucket.tail and not long:
+    if not (bucket.detail or bucket.tail or bucket.edited or long):
         t = LENGTHS[choose([share for _, share in LENGTHS])][0]
     later = 0.5 if bucket.tail or long else LATER if t == full else 0
-    opening = None if bucket.detail else float(uniform(1)) >= later
+    free = bucket.detail or bucket.edited or not bucket.led
+    opening = None if free else float(uniform(1)) >= later
     per_frame = bucket.height * bucket.width // 1024
     clips = pools[k].sample(
         max(1, tokens // (per_frame * t)), generator, opening=opening, odds=ODDS
     )
     goes_on = opening is False and bool((clips.scenes.phase > 0).all())
     start = randint(CUT + 1) if goes_on else 0
-    if long and float(uniform(1)) >= WHOLE:
+    if long and bucket.led and float(uniform(1)) >= WHOLE:
         if not bucket.tail:
             t -= randint(t // 2)
         elif goes_on:
             start = randint(t // 2 + 1)
-    clips = Clips(clips.latents[:, :, start:t], clips.coverage[:, start:t], clips.scenes)
+    clips = clips.between(start, t)
     clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
     if t > 1:
         clean = draw_clean(clips, generator, bucket)
@@ -128,10 +138,13 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     texts = captions.describe(clips.scenes, generator)
     texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
-    own = None
+    own = strength = None
+    if bucket.edited:
+        strength = STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * uniform(b)
+        level = strength * (EDITED_LEAST + (1 - EDITED_LEAST) * uniform(b))
     if goes_on and float(uniform(1)) < OWN:
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
-    return Lesson(clips, texts, clean, level, own)
+    return Lesson(clips, texts, clean, level, own, strength)
 
 
 def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -144,14 +157,15 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
 
     goes_on = bool(torch.rand((), generator=generator) < GOING_ON)
-    kinds = [k for k, b in enumerate(BUCKETS) if not b.detail and (goes_on or not b.tail)]
+    plain = [k for k, b in enumerate(BUCKETS) if not (b.detail or b.edited)]
+    kinds = [k for k in plain if goes_on or not BUCKETS[k].tail]
     k = kinds[choose([BUCKETS[k].share for k in kinds])]
     bucket, t = BUCKETS[k], pools[k].latent_shape[1]
     if bucket.frames != LONG and not goes_on:
         t = LENGTHS[choose([share for _, share in LENGTHS])][0]
     count = max(1, tokens // (4 * bucket.height * bucket.width // 1024 * t))
     clips = pools[k].sample(count, generator, opening=not goes_on, odds=ODDS)
-    clips = Clips(clips.latents[:, :, :t], clips.coverage[:, :t], clips.scenes)
+    clips = clips.between(0, t)
     b = len(clips.scenes)
     clean, own = torch.zeros(b, t, dtype=torch.bool), None
     if goes_on:
@@ -159,6 +173,11 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * torch.rand(b, generator=generator)
     texts = captions.describe(clips.scenes, generator)
     return Lesson(clips, texts, clean, torch.ones(b), own)
+
+
+def beside(clean: Tensor) -> Tensor:
+    """Which latent frames are next to given ones, `[b, t]`: a step there is a seam."""
+    return (F.max_pool1d(clean.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0) & ~clean
 
 
 class Lessons(IterableDataset[Lesson]):

@@ -17,7 +17,7 @@ from model.schedule import ScheduleConfig, schedule
 from model.text import TextEncoder
 from model.training.geometry import nearest, overlap
 from model.training.learner import Learner, remade
-from model.training.lessons import Lesson
+from model.training.lessons import BESIDE_WEIGHT, Lesson, beside
 from model.training.reward import SEEN, Reward
 
 #: How a request for kinora-tiny is sampled when it says nothing of it.
@@ -25,6 +25,8 @@ STEPS, GUIDANCE, SCHEDULE = 16, 3.5, ScheduleConfig(solver="euler", shift=4.0)
 #: Between which of the steps a clip is looked at: noise levels from 0.97 to 0.65, where shapes are
 #: decided.
 FIRST, LAST = 2, 11
+#: The same where frames are given: noise levels to 0.48, where places are.
+LAST_PLACE = 13
 #: The reward model is as sure of what is half done as of what is clean: its logits are divided by
 #: so much.
 SOFTER = 3.0
@@ -50,7 +52,8 @@ def loss_of(
     b, _, t, _, _ = given.shape
     noise = torch.randn(given.shape, generator=generator).to(weight.device)
     levels = schedule(SCHEDULE, STEPS).sigmas.tolist()
-    last = int(torch.randint(FIRST, LAST + 1, (), generator=generator))
+    latest = LAST if lesson.own is None else LAST_PLACE
+    last = int(torch.randint(FIRST, latest + 1, (), generator=generator))
     both = tokenizer.encode(lesson.texts + [""] * b)
     if lesson.own is not None:
         own = remade(learner, given, noise, both[:b], lesson.own.to(weight.device))
@@ -86,7 +89,8 @@ def loss_of(
     bent = mean(1 - overlap(mask, outline), seen[:, 0])
     with torch.no_grad():
         there = reward(clips.latents.float())[1].sigmoid()
-    off = mean(1 - overlap(where.sigmoid(), there), seen * clean.any(1, keepdim=True))
+    near = 1 + (BESIDE_WEIGHT - 1) * beside(clean).float()
+    off = mean(1 - overlap(where.sigmoid(), there), seen * near * clean.any(1, keepdim=True))
     parts = {"reward": loss, "bent": bent, "off": off, "right": right}
     parts = {name: value.detach() for name, value in parts.items()}
     return {"loss": loss + BENT_WEIGHT * bent + OFF_WEIGHT * off} | parts

@@ -9,7 +9,7 @@ points down), time is seconds, colours are linear 0..1 RGB as displayed.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -155,14 +155,32 @@ def sample(
     )
 
 
+def repainted(scenes: Scenes, generator: torch.Generator) -> Scenes:
+    """The same scenes in other colours and styles or on other backgrounds; a few stay as they are.
+
+    What moves where is the same: they are what an edit is asked to make of a clip.
+    """
+
+    def other(now: Tensor, kinds: int, share: float) -> Tensor:
+        drawn = torch.randint(kinds, now.shape, generator=generator)
+        return torch.where(torch.rand(now.shape, generator=generator) < share, drawn, now)
+
+    return replace(
+        scenes,
+        colour=other(scenes.colour, len(COLOURS), 0.7),
+        style=other(scenes.style, len(STYLES), 0.5),
+        background=other(scenes.background, len(BACKGROUNDS), 0.2),
+    )
+
+
 def track(
-    scenes: Scenes, seconds: Tensor, length: float, aspect: float, *, wraps: bool = True
+    scenes: Scenes, seconds: Tensor, length: float | Tensor, aspect: float, *, wraps: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Centre x, centre y and radius at the given times, each with shape `[b, f]`.
 
-    `length` is the clip's duration; at half of it the object passes (x, y). What leaves the picture
-    comes in again on the other side, if it `wraps`, and growing and shrinking come to rest, so that
-    a scene can go on for any time.
+    `length` is the clip's duration, or each one's `[b, 1]`; at half of it the object passes (x, y).
+    What leaves the picture comes in again on the other side, if it `wraps`, and growing and
+    shrinking come to rest, so that a scene can go on for any time.
     """
     s = seconds[None] - length / 2 + scenes.phase[:, None]  # b f
     speed = SPEED.to(s.device)[scenes.speed][:, None]

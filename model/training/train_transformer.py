@@ -25,7 +25,14 @@ from model.text import TextEncoder
 from model.training import checkpoints, language, latents, refl, reward
 from model.training.latents import BUCKETS, Pool, count_path
 from model.training.learner import TINY, Learner, remade, take_weights, to_compute
-from model.training.lessons import Lesson, Lessons, draw_lesson, draw_wishes
+from model.training.lessons import (
+    BESIDE_WEIGHT,
+    Lesson,
+    Lessons,
+    beside,
+    draw_lesson,
+    draw_wishes,
+)
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
@@ -84,6 +91,7 @@ def loss_of(
     trace = 0.05 * uniform() * (uniform() < 0.5)
     sigma = torch.where(clean, trace[:, None], lesson.level.to(device)[:, None])  # b t
     noise = torch.randn(x.shape, generator=draws, device=device)
+    noise = noise_of(lesson, noise)
     text = tokenizer.encode(lesson.texts)
     given = x
     if lesson.own is not None:
@@ -101,13 +109,27 @@ def loss_of(
     # What is next to an object counts as much as the object: an outline has two sides.
     near = F.max_pool2d(clips.coverage, 3, stride=1, padding=1)
     weight = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    weight = (weight * ~clean[:, :, None, None])[:, None]
+    weight = weight * (~clean + (BESIDE_WEIGHT - 1) * beside(clean))[:, :, None, None]
+    weight = weight[:, None]
     flow = error * weight / (weight.sum() * error.shape[1])
     opening = clips.scenes.phase == 0
     flow = flow.sum() + (OPENING_WEIGHT - 1) * flow[opening, :, 0].sum()
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
     name = "still" if t == 1 else "video"
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
+
+
+def noise_of(lesson: Lesson, noise: Tensor) -> Tensor:
+    """The noise that a lesson's clips come from.
+
+    What is edited comes from its source under noise, and goes straight from there to the clip: as
+    if the noise held the difference of the two.
+    """
+    if lesson.strength is None or lesson.clips.source is None:
+        return noise
+    share = (1 / lesson.strength - 1)[:, None, None, None, None]
+    difference = lesson.clips.source.float() - lesson.clips.latents.float()
+    return noise + (share * difference).to(noise.device)
 
 
 def train(run: TransformerRun) -> None:

@@ -8,6 +8,7 @@ from model.training import led, scenes
 from model.training.__main__ import WEIGHTS
 from model.training.cases import psnr
 from model.training.latents import BUCKETS, LONG, draw, encode
+from model.training.scenes import MOTIONS
 from model.training.weights import load_vae
 
 FRAMES = 25
@@ -52,15 +53,27 @@ def test_at_its_beginning_and_in_a_given_clip_at_its_end_an_object_moves_as_it_w
         assert torch.allclose(made[:, 17:].diff(dim=1), own[:, 17:].diff(dim=1), atol=1e-4)
 
 
+def test_what_leads_naturally_to_a_given_clip_never_changes_its_course():
+    scene = scenes.sample(80, torch.Generator().manual_seed(2), aspect=1.6, later=0.5)
+    x, y, _ = led.arrive(scene, 33, 1.6, 2)
+    arrival = torch.stack([x[:, 25], y[:, 25]], 1)
+    straight = scene.motion < MOTIONS.index("grow")
+    place = torch.stack([scene.x, scene.y], 1)
+    assert torch.allclose(arrival[straight], place[straight], atol=1e-4)
+    speed = torch.stack([x.diff(dim=1), y.diff(dim=1)])[:, straight]
+    steady = (speed - speed[:, :, -1:]).abs() < 1e-4
+    assert (steady | (speed.abs() > 1)).all()  # but where it comes in on the other side
+
+
 def test_the_ends_of_such_clips_are_decoded_as_they_were_given():
     """Without a past of standing still they would be visibly too bright."""
     vae = load_vae(WEIGHTS)
-    for bucket in BUCKETS[4], BUCKETS[6]:
+    for bucket in (b for b in BUCKETS if b.name in ("wide-picture", "wide-clip", "wide-before")):
         scene, frames, coverage = draw(bucket, 2, torch.Generator().manual_seed(5))
         latents = encode(vae, bucket, scene, frames, coverage).latents
         with torch.no_grad():
             decoded = vae.decode(vae.denormalize(latents)).clamp(-1, 1)
-        end = slice(FRAMES - 4 * bucket.tail, FRAMES)
+        end = slice(bucket.frames - 4 * bucket.tail, bucket.frames)
         off = (decoded - frames)[:, :, end].mean((1, 2, 3, 4)).abs().max()
         assert off < 0.01 and psnr(decoded[:, :, end], frames[:, :, end]) > 28
     assert PAST > 0

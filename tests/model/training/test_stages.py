@@ -49,7 +49,7 @@ def test_polishing_changes_the_decoder_and_leaves_the_latents_as_they_are(export
 def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(exported, tmp_path):
     folder = exported / "transformer"
     run = TransformerRun(
-        folder, exported / "exported", minutes=0.05, tokens=300, clips=96, wait_for=32
+        folder, exported / "exported", minutes=0.05, tokens=300, clips=160, wait_for=32
     )
     train_transformer.train(run)
     first = json.loads((folder / "state/state.json").read_text())["step"]
@@ -85,7 +85,7 @@ def test_frames_that_the_model_makes_again_are_near_the_true_ones_where_little_n
 
 def test_another_process_can_compute_gradients_of_the_same_run(exported):
     folder = exported / "transformer"
-    run = TransformerRun(folder, exported / "exported", tokens=300, clips=96)
+    run = TransformerRun(folder, exported / "exported", tokens=300, clips=160)
     networks = learner.Learner()
     terms = train_transformer.prepare(networks, run)(torch.Generator().manual_seed(0), 0.5)
     assert {"truth"} < terms.keys()
@@ -95,11 +95,11 @@ def test_another_process_can_compute_gradients_of_the_same_run(exported):
 
 def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(exported):
     folder = exported / "transformer"
-    reward.train(folder, clips=96, minutes=0.05)
+    reward.train(folder, clips=160, minutes=0.05)
     judge = reward.load(folder / "reward.safetensors")
     assert not any(p.requires_grad for p in judge.parameters())
     run = TransformerRun(
-        folder, exported / "exported", tokens=300, clips=96, reward=folder / "reward.safetensors"
+        folder, exported / "exported", tokens=300, clips=160, reward=folder / "reward.safetensors"
     )
     before = json.loads((folder / "state/state.json").read_text())
     train_transformer.train(replace(run, minutes=before["minutes"] + 0.1, wait_for=32))
@@ -112,7 +112,7 @@ def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(
 
 
 def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported):
-    pools = [Pool(exported / "transformer/pool", bucket, 16, 96, "r") for bucket in BUCKETS]
+    pools = [Pool(exported / "transformer/pool", bucket, 16, 160, "r") for bucket in BUCKETS]
     openings, on = Counter[int](), Counter[int]()
     for seed in range(90):
         lesson = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
@@ -127,14 +127,14 @@ def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported
             assert not lesson.clean.all(1).any()
             assert lesson.clean.any()
     assert openings.keys() == {1, 3, 7, 17}
-    assert on.keys() == {7, 17}
+    assert on.keys() <= {7, 9, 17} and {7, 17} <= on.keys()
     assert 20 < on.total() < 55
 
 
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
-    pools = [Pool(folder / "pool", bucket, 16, 96, "r") for bucket in BUCKETS]
-    lengths, cut, own = Counter[int](), 0, 0
+    pools = [Pool(folder / "pool", bucket, 16, 160, "r") for bucket in BUCKETS]
+    lengths, cut, own, edits = Counter[int](), 0, 0, 0
     for seed in range(400):
         lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))
         frames = lesson.clips.latents.shape[2]
@@ -142,6 +142,11 @@ def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clip
         assert not lesson.clean.all(1).any()
         lengths[frames] += 1
         later = lesson.clips.scenes.phase > 0
+        if lesson.strength is not None:
+            edits += 1
+            assert lesson.clips.source.shape == lesson.clips.latents.shape
+            assert (lesson.level <= lesson.strength).all() and lesson.own is None
+            continue
         assert frames >= 4 or not later.any()
         if 3 < frames < 7:
             cut += 1
@@ -152,7 +157,21 @@ def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clip
             assert later.all() and lesson.own.max() < 1
     assert lengths[1] > 60 and lengths[3] > 30 and lengths[7] > 60 and cut > 3
     assert 17 == max(lengths) and lengths[17] > 20
-    assert own > 10
+    assert own > 10 and edits > 5
+
+
+def test_a_network_that_reads_a_source_off_its_noise_would_have_no_loss_on_edits(exported):
+    """From a source under noise there is one straight way to the clip, which is asked for."""
+    pools = [Pool(exported / "transformer/pool", bucket, 16, 160, "r") for bucket in BUCKETS]
+    lessons = (draw_lesson(300, pools, torch.Generator().manual_seed(seed)) for seed in range(400))
+    lesson = next(found for found in lessons if found.strength is not None)
+    clip, source = lesson.clips.latents.float(), lesson.clips.source.float()
+    strength = lesson.strength[:, None, None, None, None]
+    noise = train_transformer.noise_of(lesson, torch.randn(clip.shape))
+    start = torch.lerp(clip, noise, strength)
+    plain = torch.lerp(source, noise - (1 / strength - 1) * (source - clip), strength)
+    assert torch.allclose(start, plain, atol=1e-4)
+    assert torch.allclose(start - strength * (noise - clip), clip, atol=1e-4)
 
 
 def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():

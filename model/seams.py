@@ -1,0 +1,60 @@
+"""The joint of a clip with frames that are given: their detail comes and goes bit by bit.
+
+An autoencoder softens pictures. Where a clip goes on from a given one, or leads to it, that picture
+itself is shown beside one that has been through the autoencoder, and all its detail would be gone
+from one frame to the next. What is taken off the given picture is known. It is put back where the
+picture has not changed, less so with every frame away from the joint.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from model.canvas import Canvas, from_uint8
+from model.conditioning import encode
+from model.vae import VAE
+
+__all__ = ["FADE", "Seam"]
+
+#: Frames over which the detail is gone: half a second at 16 a second.
+FADE = 8
+#: Mean difference, of a range of 2, by which a place has changed; so many pixels around it count.
+CHANGED, AROUND = 0.1, 9
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """A given picture, and the same as the autoencoder gives it back, in [-1, 1]."""
+
+    picture: Float[Tensor, "1 3 1 h w"]
+    softened: Float[Tensor, "1 3 1 h w"]
+
+    @classmethod
+    def of(
+        cls,
+        vae: VAE,
+        canvas: Canvas,
+        frame: UInt8[Tensor, "h w 3"],
+        tile: tuple[int, int] | None = None,
+    ) -> "Seam":
+        """The seam at `frame`, which is taken to stand still; `tile` is `VAE.decode`'s."""
+        factor = vae.config.scale_factor_temporal
+        (full,) = canvas.resize([from_uint8(frame[None])])
+        latents = encode(vae, [full, full.expand(-1, -1, factor, -1, -1)])
+        softened = vae.decode(vae.denormalize(latents), tile=tile)[:, :, -1:]
+        picture = canvas.crop(full.to(softened))
+        return cls(picture, canvas.crop(softened))
+
+    def joined(
+        self, frames: Float[Tensor, "1 3 f h w"], away: Float[Tensor, " f"]
+    ) -> Float[Tensor, "1 3 f h w"]:
+        """`frames` that lie `away` from the given one, so many frames: 1 is next to it."""
+        changed = (frames - self.softened).abs().mean(1, keepdim=True)
+        pool = (1, AROUND, AROUND)
+        changed = F.avg_pool3d(changed, pool, 1, tuple(size // 2 for size in pool))
+        share = (1 - (away - 1) / FADE).clamp(0, 1).to(frames)[:, None, None]
+        share = share * torch.exp(-((changed / CHANGED) ** 2))
+        return frames + share * (self.picture - self.softened)

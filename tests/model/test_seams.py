@@ -1,0 +1,70 @@
+"""The joint of a clip with given frames."""
+
+import pytest
+import torch
+
+from model import Pipeline, Request, rollout
+from model.canvas import Canvas
+from model.seams import FADE, Seam
+
+
+@pytest.fixture(scope="module")
+def pipeline(windowed):
+    return Pipeline.load(windowed)
+
+
+@pytest.fixture(scope="module")
+def clip(pipeline):
+    return frames(pipeline, Request("red ball", frames=21, seed=9))
+
+
+def frames(pipeline, request, **more) -> torch.Tensor:
+    return torch.cat(list(pipeline.generate(request, **more)))
+
+
+@pytest.fixture(scope="module")
+def seam():
+    picture = torch.rand(1, 3, 1, 32, 32) * 2 - 1
+    return Seam(picture, picture * 0.9)
+
+
+def test_beside_the_joint_what_has_not_changed_is_the_given_picture(seam):
+    made = seam.joined(seam.softened, torch.tensor([1.0]))
+    torch.testing.assert_close(made, seam.picture)
+
+
+def test_with_every_frame_from_the_joint_there_is_less_of_it(seam):
+    away = torch.arange(1, FADE + 3)
+    made = seam.joined(seam.softened.expand(-1, -1, FADE + 2, -1, -1), away)
+    left = (made - seam.softened).abs().mean((0, 1, 3, 4))
+    assert (left.diff() <= 0).all() and left[0] > 0
+    assert torch.equal(left[FADE:], torch.zeros(2))
+
+
+def test_where_something_else_is_now_nothing_is_put_back(seam):
+    moved = seam.softened.clone()
+    moved[..., :16] += 1
+    made = seam.joined(moved, torch.tensor([1.0]))
+    assert torch.allclose(made[..., :10], moved[..., :10], atol=1e-6)
+    assert torch.allclose(made[..., 24:], seam.picture[..., 24:])
+
+
+def test_the_picture_is_softened_as_a_clip_is(pipeline, clip):
+    vae, canvas = pipeline._vae, Canvas(90, 64, 96, 64)
+    with torch.no_grad():
+        seam = Seam.of(vae, canvas, clip[0])
+        tiled = Seam.of(vae, canvas, clip[0], tile=(2, 2))
+    assert seam.picture.shape == seam.softened.shape == (1, 3, 1, 64, 90)
+    assert not torch.equal(seam.picture, seam.softened)
+    assert torch.equal(seam.picture, tiled.picture)
+
+
+def test_only_the_frames_near_given_ones_are_touched(pipeline, clip, monkeypatch):
+    """A clip between two others, with the detail of both ends and as it was decoded."""
+    request = Request("red ball", frames=24, before=clip, after=clip, steps=2)
+    made = frames(pipeline, request)
+    monkeypatch.setattr(rollout, "FADE", 0)
+    plain = frames(pipeline, request)
+    changed = (made.float() - plain.float()).abs().amax((1, 2, 3)) > 0
+    assert not changed[FADE:-FADE].any()
+    assert changed[0] or changed[-1]
