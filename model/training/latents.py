@@ -7,7 +7,7 @@ of a pool is drawn from seed i, so an interrupted pool goes on where it stopped.
 import math
 import multiprocessing
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -28,9 +28,8 @@ class Bucket(NamedTuple):
 
     `detail` ones are windows of pictures up to 1080p. Of those with a `tail`, the last latent
     frames, so many, are as a request gives them; clips that are `led` were on another way before,
-    the others always moved as they do there. `edited` ones come with a source: the same clip in
-    another colour or style. Clips of `LONG` frames are as long as a window; shorter ones cost less,
-    and there the shape is learnt.
+    the others always moved as they do there. Clips of `LONG` frames are as long as a window;
+    shorter ones cost less, and there the shape is learnt.
     """
 
     name: str
@@ -41,14 +40,13 @@ class Bucket(NamedTuple):
     tail: int = 0
     frames: int = 25
     led: bool = True
-    edited: bool = False
 
 
 LONG = 65
 BUCKETS = (
-    Bucket("wide", 160, 256, 0.22),
-    Bucket("square", 192, 192, 0.12),
-    Bucket("tall", 256, 160, 0.12),
+    Bucket("wide", 160, 256, 0.24),
+    Bucket("square", 192, 192, 0.13),
+    Bucket("tall", 256, 160, 0.13),
     Bucket("detail", 160, 256, 0.05, detail=True),
     Bucket("wide-picture", 160, 256, 0.02, tail=1),
     Bucket("square-picture", 192, 192, 0.01, tail=1),
@@ -56,8 +54,6 @@ BUCKETS = (
     Bucket("square-clip", 192, 192, 0.02, tail=2, frames=33),
     Bucket("wide-before", 160, 256, 0.03, tail=2, frames=33, led=False),
     Bucket("square-before", 192, 192, 0.02, tail=2, frames=33, led=False),
-    Bucket("wide-edited", 160, 256, 0.04, edited=True),
-    Bucket("square-edited", 192, 192, 0.02, edited=True),
     Bucket("wide-long", 160, 256, 0.10, frames=LONG),
     Bucket("square-long", 192, 192, 0.06, frames=LONG),
     Bucket("tall-long", 256, 160, 0.06, frames=LONG),
@@ -73,28 +69,19 @@ FIELDS = [f.name for f in fields(Scenes)]
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Clips from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`, and
-    the latents of what they are an edit of, if they are one.
-    """
+    """Clips from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`."""
 
     latents: Tensor
     coverage: Tensor
     scenes: Scenes
-    source: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Clips":
         """The same clips on another device."""
-        source = None if self.source is None else self.source.to(device)
-        return Clips(
-            self.latents.to(device), self.coverage.to(device), self.scenes.to(device), source
-        )
+        return Clips(self.latents.to(device), self.coverage.to(device), self.scenes.to(device))
 
     def between(self, start: int, stop: int) -> "Clips":
         """Their latent frames `start` to `stop`."""
-        source = None if self.source is None else self.source[:, :, start:stop]
-        return Clips(
-            self.latents[:, :, start:stop], self.coverage[:, start:stop], self.scenes, source
-        )
+        return Clips(self.latents[:, :, start:stop], self.coverage[:, start:stop], self.scenes)
 
 
 class Pool:
@@ -105,14 +92,13 @@ class Pool:
     ) -> None:
         t, h, w = (bucket.frames - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
         self.latent_shape, self.cover_shape = (channels, t, h, w), (t, h // 2, w // 2)
-        columns = [
-            ("latents", np.uint16, self.latent_shape),
-            ("coverage", np.uint8, self.cover_shape),
-            ("scene", np.float32, (len(FIELDS) + 2,)),
-        ]
-        if bucket.edited:
-            columns.append(("source", np.uint16, self.latent_shape))
-        record = np.dtype(columns)
+        record = np.dtype(
+            [
+                ("latents", np.uint16, self.latent_shape),
+                ("coverage", np.uint8, self.cover_shape),
+                ("scene", np.float32, (len(FIELDS) + 2,)),
+            ]
+        )
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{bucket.name}.bin"
         self.count_path = count_path(folder, bucket)
@@ -120,7 +106,7 @@ class Pool:
             with path.open("wb") as file:
                 file.truncate(record.itemsize * capacity)
         self.records = np.memmap(path, dtype=record, mode=mode, shape=(capacity,))
-        self.capacity, self.edited = capacity, bucket.edited
+        self.capacity = capacity
 
     @property
     def drawn(self) -> int:
@@ -132,9 +118,7 @@ class Pool:
         first = self.drawn
         for i in range(len(clips.scenes)):
             slot = self.records[(first + i) % self.capacity]
-            slot["latents"] = _stored(clips.latents[i])
-            if clips.source is not None:
-                slot["source"] = _stored(clips.source[i])
+            slot["latents"] = clips.latents[i].bfloat16().view(torch.uint16).numpy()
             slot["coverage"] = (clips.coverage[i] * 255).round().byte().numpy()
             slot["scene"] = torch.cat(
                 [torch.as_tensor(getattr(clips.scenes, n)[i]).float().view(-1) for n in FIELDS]
@@ -174,17 +158,9 @@ class Pool:
             whole = name in ("shape", "colour", "motion", "background", "style", "size", "speed")
             columns.append(value.long() if whole else value)
             at += size
+        latents = torch.from_numpy(rows["latents"].copy()).view(torch.bfloat16)
         coverage = torch.from_numpy(rows["coverage"].copy()).float() / 255
-        source = _restored(rows["source"]) if self.edited else None
-        return Clips(_restored(rows["latents"]), coverage, Scenes(*columns), source)
-
-
-def _stored(latents: Tensor) -> np.ndarray:
-    return latents.bfloat16().view(torch.uint16).numpy()
-
-
-def _restored(stored: np.ndarray) -> Tensor:
-    return torch.from_numpy(stored.copy()).view(torch.bfloat16)
+        return Clips(latents, coverage, Scenes(*columns))
 
 
 def count_path(folder: Path, bucket: Bucket) -> Path:
@@ -251,17 +227,7 @@ def fill(
         k = drawn.index(min(drawn))
         generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
         count = 200 // BUCKETS[k].frames  # at a time, which bounds the memory
-        made = encode(vae, BUCKETS[k], *draw(BUCKETS[k], count, generator, device))
-        if BUCKETS[k].edited:
-            other = scenes.repainted(made.scenes, generator)
-            made = replace(made, source=_source(vae, BUCKETS[k], other, device))
-        pools[k].add(made)
-
-
-def _source(vae: VAE, bucket: Bucket, batch: Scenes, device: str) -> Tensor:
-    """The latents of a clip before it is edited."""
-    drawn = scenes.render(batch.to(device), bucket.frames, bucket.height, bucket.width)
-    return encode(vae, bucket, batch, *drawn).latents
+        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], count, generator, device)))
 
 
 def start_filling(

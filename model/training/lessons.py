@@ -34,7 +34,6 @@ LONG_CONTINUATIONS = (
 # At the beginning of clips that are led to their end.
 LED = ((0, 0.05), (1, 0.30), (2, 0.15), (3, 0.35), (4, 0.15))
 LONG_LED = ((0, 0.05), (1, 0.35), (2, 0.05), (3, 0.12), (4, 0.31), (5, 0.07), (6, 0.05))
-EDITED = (((0, 0), 0.7), ((2, 0), 0.15), ((4, 0), 0.15))
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
 LENGTHS = ((1, 0.48), (3, 0.22), (7, 0.30))
@@ -50,8 +49,6 @@ CUT = 3
 # video but the first do, and between which noise levels it made them of true ones. It learns to
 # draw what was asked for, whatever became of it.
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
-# From which noise levels clips are edited, and how far towards clean a step of that may be.
-STRENGTHS, EDITED_LEAST = (0.7, 0.97), 0.3
 # How much more a latent frame next to a given one weighs: a step there is seen as a seam.
 BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.
@@ -75,8 +72,7 @@ def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tens
     continuations = LONG_CONTINUATIONS if long else CONTINUATIONS
     for i in range(b):
         table = continuations if clips.scenes.phase[i] > 0 else openings
-        table = DETAIL if bucket.detail else EDITED if bucket.edited else table
-        table = led if bucket.tail else table
+        table = DETAIL if bucket.detail else led if bucket.tail else table
         shares = torch.tensor([share for _, share in table])
         head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
         clean[i, : min(head, t - tail - 1)] = True
@@ -95,7 +91,6 @@ class Lesson:
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
     own: Tensor | None = None  # [b], sigma of which the model makes the frames that it goes on from
-    strength: Tensor | None = None  # [b], sigma at which the clips' source is edited
 
 
 def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -114,10 +109,10 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     bucket, full = BUCKETS[k], pools[k].latent_shape[1]
     long = bucket.frames == LONG
     t = full
-    if not (bucket.detail or bucket.tail or bucket.edited or long):
+    if not (bucket.detail or bucket.tail or long):
         t = LENGTHS[choose([share for _, share in LENGTHS])][0]
     later = 0.5 if bucket.tail or long else LATER if t == full else 0
-    free = bucket.detail or bucket.edited or not bucket.led
+    free = bucket.detail or not bucket.led
     opening = None if free else float(uniform(1)) >= later
     per_frame = bucket.height * bucket.width // 1024
     clips = pools[k].sample(
@@ -138,13 +133,10 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     texts = captions.describe(clips.scenes, generator)
     texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
-    own = strength = None
-    if bucket.edited:
-        strength = STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * uniform(b)
-        level = strength * (EDITED_LEAST + (1 - EDITED_LEAST) * uniform(b))
+    own = None
     if goes_on and float(uniform(1)) < OWN:
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
-    return Lesson(clips, texts, clean, level, own, strength)
+    return Lesson(clips, texts, clean, level, own)
 
 
 def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -157,8 +149,7 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
 
     goes_on = bool(torch.rand((), generator=generator) < GOING_ON)
-    plain = [k for k, b in enumerate(BUCKETS) if not (b.detail or b.edited)]
-    kinds = [k for k in plain if goes_on or not BUCKETS[k].tail]
+    kinds = [k for k, b in enumerate(BUCKETS) if not b.detail and (goes_on or not b.tail)]
     k = kinds[choose([BUCKETS[k].share for k in kinds])]
     bucket, t = BUCKETS[k], pools[k].latent_shape[1]
     if bucket.frames != LONG and not goes_on:

@@ -9,7 +9,7 @@ points down), time is seconds, colours are linear 0..1 RGB as displayed.
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -152,24 +152,6 @@ def sample(
         tint=(uniform(count, 3) * 2 - 1) * 0.05,
         seed=uniform(count),
         phase=phase,
-    )
-
-
-def repainted(scenes: Scenes, generator: torch.Generator) -> Scenes:
-    """The same scenes in other colours and styles or on other backgrounds; a few stay as they are.
-
-    What moves where is the same: they are what an edit is asked to make of a clip.
-    """
-
-    def other(now: Tensor, kinds: int, share: float) -> Tensor:
-        drawn = torch.randint(kinds, now.shape, generator=generator)
-        return torch.where(torch.rand(now.shape, generator=generator) < share, drawn, now)
-
-    return replace(
-        scenes,
-        colour=other(scenes.colour, len(COLOURS), 0.7),
-        style=other(scenes.style, len(STYLES), 0.5),
-        background=other(scenes.background, len(BACKGROUNDS), 0.2),
     )
 
 

@@ -91,7 +91,6 @@ def loss_of(
     trace = 0.05 * uniform() * (uniform() < 0.5)
     sigma = torch.where(clean, trace[:, None], lesson.level.to(device)[:, None])  # b t
     noise = torch.randn(x.shape, generator=draws, device=device)
-    noise = noise_of(lesson, noise)
     text = tokenizer.encode(lesson.texts)
     given = x
     if lesson.own is not None:
@@ -117,19 +116,6 @@ def loss_of(
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
     name = "still" if t == 1 else "video"
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
-
-
-def noise_of(lesson: Lesson, noise: Tensor) -> Tensor:
-    """The noise that a lesson's clips come from.
-
-    What is edited comes from its source under noise, and goes straight from there to the clip: as
-    if the noise held the difference of the two.
-    """
-    if lesson.strength is None or lesson.clips.source is None:
-        return noise
-    share = (1 / lesson.strength - 1)[:, None, None, None, None]
-    difference = lesson.clips.source.float() - lesson.clips.latents.float()
-    return noise + (share * difference).to(noise.device)
 
 
 def train(run: TransformerRun) -> None:
