@@ -24,7 +24,7 @@ def frames(pipeline, request, **more) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def seam():
-    picture = torch.rand(1, 3, 1, 32, 32) * 2 - 1
+    picture = torch.rand(1, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return Seam(picture, picture * 0.9)
 
 
@@ -46,7 +46,7 @@ def test_where_something_else_is_now_nothing_is_put_back(seam):
     moved[..., :16] += 1
     made = seam.joined(moved, torch.tensor([1.0]))
     assert torch.allclose(made[..., :10], moved[..., :10], atol=1e-6)
-    assert torch.allclose(made[..., 24:], seam.picture[..., 24:])
+    assert torch.allclose(made[..., 24:], seam.picture[..., 24:], atol=1e-6)
 
 
 def test_the_picture_is_softened_as_a_clip_is(pipeline, clip):
