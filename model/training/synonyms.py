@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from model.training import captions
+from model.training.scenes import COLOURS
 
 FILE = Path(__file__).with_suffix(".txt")
 #: What stands for which senses, as `lemma.part.number`, and for how many levels of what is a kind
@@ -62,7 +63,6 @@ GOING = {
     "rises": "rising", "falls": "falling", "grows": "growing", "shrinks": "shrinking",
     "bounces": "bouncing", "rests": "standing still",
 }  # fmt: skip
-COLOURS = {"red", "orange", "yellow", "green", "blue", "purple", "pink", "white"}
 #: How WordNet points from a meaning to kinds of it, and from an adjective to similar ones.
 KINDS = {"~", "~i", "&"}
 PARTS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
@@ -103,11 +103,11 @@ class WordNet:
                 yield from self.under(kind, depth - 1)
 
 
-def find(folder: Path) -> dict[str, list[str]]:
+def find(folder: Path, senses_of: dict[str, str] = SENSES) -> dict[str, list[str]]:
     """For each taught word those that WordNet has for it and captions never say."""
     parts = {part: WordNet.read(folder, part) for part in PARTS}
     best: dict[str, tuple[int, str]] = {}
-    for word, senses in SENSES.items():
+    for word, senses in senses_of.items():
         for sense in senses.split():
             name, part, rest = sense.rsplit(".", 2)
             number, _, depth = rest.partition(":")
@@ -118,11 +118,11 @@ def find(folder: Path) -> dict[str, list[str]]:
                     rank = wordnet.senses[other].index(meaning) + 1
                     if word in COLOURS or rank <= USUAL[part]:
                         best[other] = min(best.get(other, (99, "")), (rank, word))
-    found: dict[str, list[str]] = {word: [] for word in SENSES}
+    found: dict[str, list[str]] = {word: [] for word in senses_of}
     for other, (_, word) in sorted(best.items()):
         pieces = other.replace("_", " ").split()
         senses = {part: len(wordnet.senses.get(other, ())) for part, wordnet in parts.items()}
-        own = max(senses[sense.split(".")[1]] for sense in SENSES[word].split())
+        own = max(senses[sense.split(".")[1]] for sense in senses_of[word].split())
         usual = own == max(senses.values())  # and not, say, a verb more than a noun
         plain = re.fullmatch(r"[a-z_-]{3,}", other) and len(pieces) < 3
         if plain and usual and not taught().issuperset(pieces):
@@ -184,4 +184,9 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m model.training.synonyms FOLDER, with WordNet's data and index")
+    try:
+        main(Path(sys.argv[1]))
+    except OSError as error:
+        sys.exit(f"python -m model.training.synonyms: {error}")

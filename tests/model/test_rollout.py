@@ -6,6 +6,7 @@ from PIL import Image
 
 from model import Pipeline, Progress, Request, Shot, frames_done, rollout
 from model.canvas import from_uint8, to_uint8
+from model.seams import FADE
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,18 @@ def test_a_clip_leads_to_any_number_of_frames(pipeline, clip, count):
     made = frames(pipeline, request)
     assert made.shape == plain.shape
     assert not torch.equal(plain[-1], made[-1])
+
+
+def test_only_the_frames_near_given_ones_differ_from_what_was_decoded(pipeline, clip):
+    """They have some of the detail of those beside them."""
+    request = Request("red ball", frames=24, before=clip, after=clip, steps=2)
+    made, latents = frames(pipeline, request), last_latents(pipeline, request)
+    vae = pipeline._vae
+    with torch.no_grad():
+        decoded = to_uint8(vae.decode(vae.denormalize(latents)))[-24:]
+    changed = (made != decoded).flatten(1).any(1)
+    assert changed[:FADE].any() and changed[-FADE:].any()
+    assert not changed[FADE:-FADE].any()
 
 
 def test_frames_of_another_size_are_enlarged_or_shrunk(pipeline, clip):

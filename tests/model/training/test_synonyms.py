@@ -70,13 +70,12 @@ scarlet n 1 1 @ 1 0 00000003
 """
 
 
-def test_words_are_found_through_what_is_a_kind_of_a_meaning(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(synonyms, "SENSES", {"red": "red.n.01"})
+def test_words_are_found_through_what_is_a_kind_of_a_meaning(tmp_path: Path):
     for part in synonyms.PARTS.values():
         noun = part == "noun"
         (tmp_path / f"data.{part}").write_text(NOUNS if noun else "")
         (tmp_path / f"index.{part}").write_text(INDEX if noun else "")
-    assert synonyms.find(tmp_path) == {"red": ["cerise", "deep cerise"]}
+    assert synonyms.find(tmp_path, {"red": "red.n.01"}) == {"red": ["cerise", "deep cerise"]}
 
 
 def test_a_folder_without_wordnet_is_named(tmp_path: Path):
