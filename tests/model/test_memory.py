@@ -36,14 +36,11 @@ def kilobytes(kind):
 
 def measure(run):
     run(16, 16, 1)  # libraries set themselves up
-    taken = []
-    for _ in range(3):  # the kernel's huge pages may come into one of them
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        before = kilobytes("VmRSS")
-        run(64, 96, 2)
-        taken.append(kilobytes("VmHWM") - before)
-    print(sorted(taken)[1] * 1024)
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = kilobytes("VmRSS")
+    run(64, 96, 2)
+    print((kilobytes("VmHWM") - before) * 1024)
 
 def denoise(config, dtype):
     model = Transformer(config).to(dtype)
