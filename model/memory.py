@@ -2,7 +2,7 @@
 
 Activations are a number of copies of the tokens (or of a stage's frames), counted in what a process
 really took; a test keeps the formulas within a factor of two of that. Attention's scores are not in
-them: no implementation here keeps more than a few.
+them: no implementation here keeps more than a few. Nor is what an allocator keeps for later.
 """
 
 import math
