@@ -1,41 +1,34 @@
 """How much memory a clip takes, from sizes alone: what admission and device choice go by.
 
-Activations are a number of copies of the tokens (or of a stage's frames), counted in what a process
-really took; a test keeps the formulas within a factor of two of that. Attention's scores are not in
-them: no implementation here keeps more than a few. Nor is what an allocator keeps for later.
+What a forward, a decoded and an encoded latent frame take is counted (`footprint.py`); a test holds
+that against what a process really takes. What an allocator keeps for later is not in it.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
 from model.canvas import Canvas
 from model.config import CheckpointConfig
+from model.footprint import peak_bytes
 from model.guidance import BATCHED_TOKENS
 from model.outline import FRUGAL_TILE, Sizes, latent_shape
 from model.shapes import TokenGrid
+from model.streaming import Stream
 from model.transformer import Transformer, TransformerConfig
-from model.vae import PIECE, VAE, VAEConfig
+from model.vae import VAE, VAEConfig
 
-__all__ = [
-    "Memory",
-    "compute_dtype",
-    "decode_bytes",
-    "decoder_memory",
-    "denoise_bytes",
-    "estimate",
-]
+__all__ = ["Memory", "compute_dtype", "decoding", "denoising", "encoding", "estimate"]
 
 FLOAT32 = 4
-#: Copies of the tokens that are alive in attention and in the feed-forward beside its hidden layer.
-#: Norms, rotation and modulation are in float32, whatever the dtype of the weights.
-ATTENTION_COPIES, FEED_FORWARD_COPIES = 12, 7
-#: Copies of a stage's frames that are alive in a block of the VAE's decoder.
-STAGE_COPIES = 11
 #: Copies of a window's latents in the solver, and of a latent frame's pixels on the way out.
-LATENT_COPIES, FRAME_COPIES = 12, 4
+LATENT_COPIES, FRAME_COPIES = 12, 3
+#: Chunks after which a stream through the VAE remembers all that it ever will: the first stands for
+#: one frame, the others for several.
+CHUNKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +54,14 @@ def estimate(
     dtype: torch.dtype,
     guided: bool = True,
     weights: int | None = None,
+    lean: bool = False,
     frugal: bool = False,
 ) -> Memory:
     """Memory of one clip on the device.
 
     `guided` counts two branches where classifier-free guidance runs them in one batch. `weights`,
     bytes, are those of transformers and VAE, if not given: text and image encoders left out.
-    `frugal` is as `Pipeline.generate` means it.
+    `lean` streams are those of a GPU, and `frugal` is as `Pipeline.generate` means it.
     """
     time, t = config.vae.scale_factor_temporal, config.window_latents
     experts = [e for e in (config.transformer, config.transformer_2) if e is not None]
@@ -78,20 +72,20 @@ def estimate(
     branches = 2 if guided and not frugal and grid.n <= BATCHED_TOKENS else 1
     contexts = 2 if guided else 1
     context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
-    denoise = branches * denoise_bytes(config.transformer, grid, dtype)
-    size = {"height": sizes.full.full_height, "width": sizes.full.full_width}
-    decode, streams = decode_bytes(config.vae, **size), decoder_memory(config.vae, **size)
+    denoise = denoising(config.transformer, grid, dtype, branches)
+    size = (sizes.full.full_height, sizes.full.full_width)
+    decode, streams = decoding(config.vae, *size, lean=lean or frugal)
     if frugal:
-        # What surrounds a tile makes it about twice as large, and is remembered as well.
+        # What surrounds a tile makes it about twice as large.
         sides = [2 * cells * config.vae.scale_factor_spatial for cells in FRUGAL_TILE]
-        decode = min(decode, decode_bytes(config.vae, height=sides[0], width=sides[1]))
+        decode = min(decode, decoding(config.vae, *sides, lean=True)[0])
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
-    frames = FRAME_COPIES * 3 * time * size["height"] * size["width"] * FLOAT32
+    frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
     if sizes.refine is not None:
         tile = TokenGrid(t, *sizes.refine.tile)
-        denoise = max(denoise, denoise_bytes(config.transformer, tile, dtype))
-        decode = max(decode, encode_bytes(config.vae, **size))
-        streams += encoder_memory(config.vae, **size)
+        denoise = max(denoise, denoising(config.transformer, tile, dtype))
+        encode, remembered = encoding(config.vae, *size, lean=lean)
+        decode, streams = max(decode, encode), streams + remembered
     return Memory(
         weights=weights,
         streams=streams,
@@ -100,62 +94,64 @@ def estimate(
     )
 
 
-def denoise_bytes(config: TransformerConfig, grid: TokenGrid, dtype: torch.dtype) -> int:
-    """Activations of one forward without gradients, for one clip of `grid` tokens."""
-    tokens = config.width * FLOAT32
-    hidden = 2 * config.ffn_dim * dtype.itemsize  # before and after GELU
-    return grid.n * max(ATTENTION_COPIES * tokens, FEED_FORWARD_COPIES * tokens + hidden)
+@cache
+def denoising(
+    config: TransformerConfig, grid: TokenGrid, dtype: torch.dtype, clips: int = 1
+) -> int:
+    """Activations of one forward without gradients, for `clips` clips of `grid` tokens."""
+    sides = [
+        count * p for count, p in zip((grid.t, grid.h, grid.w), config.patch_size, strict=True)
+    ]
+    with torch.device("meta"):
+        # One block after the other works, in the memory of the one before.
+        transformer = Transformer(replace(config, num_layers=1)).to(dtype)
+        latents = torch.empty(clips, config.in_channels, *sides, dtype=dtype)
+        times, prompt = (
+            torch.empty(clips, grid.t),
+            torch.empty(clips, 1, config.text_dim, dtype=dtype),
+        )
+    text = transformer.encode_text(prompt)
+    return peak_bytes(lambda: transformer(latents, times, text))[0]
 
 
-def decode_bytes(config: VAEConfig, *, height: int, width: int) -> int:
-    """Activations of the decoder, for one latent frame at a time; float32.
+@cache
+def decoding(config: VAEConfig, height: int, width: int, *, lean: bool) -> tuple[int, int]:
+    """What a latent frame takes to decode, and what the decoder remembers of those before it."""
+    space = config.scale_factor_spatial
+    with torch.device("meta"):
+        vae = VAE(config)
+        latents = torch.empty(1, config.z_dim, 1, height // space, width // space)
 
-    A stage takes a piece of its frames at a time, or one frame that is larger than that.
-    """
-    stages = _decoder_stages(config, height, width)
-    return FLOAT32 * max(STAGE_COPIES * min(frames * n, max(n, PIECE)) for frames, n in stages)
+    def decode() -> Stream:
+        stream = Stream(lean=lean)
+        for _ in range(CHUNKS):
+            vae.decode(latents, stream)
+        return stream
 
-
-def encode_bytes(config: VAEConfig, *, height: int, width: int) -> int:
-    """Activations of the encoder, for one latent frame at a time; float32."""
-    return FLOAT32 * max(
-        STAGE_COPIES * frames * n for frames, n in _encoder_stages(config, height, width)
-    )
-
-
-def decoder_memory(config: VAEConfig, *, height: int, width: int) -> int:
-    """What the decoder remembers: each causal convolution two frames, each block two of them."""
-    convolutions = 2 * (config.num_res_blocks + 1)
-    return FLOAT32 * sum(2 * convolutions * n for _, n in _decoder_stages(config, height, width))
+    return _beside(decode)
 
 
-def encoder_memory(config: VAEConfig, *, height: int, width: int) -> int:
-    """What the encoder remembers."""
-    convolutions = 2 * config.num_res_blocks
-    return FLOAT32 * sum(2 * convolutions * n for _, n in _encoder_stages(config, height, width))
+@cache
+def encoding(config: VAEConfig, height: int, width: int, *, lean: bool) -> tuple[int, int]:
+    """What the frames of a latent frame take to encode, and what the encoder remembers."""
+    with torch.device("meta"):
+        vae = VAE(config)
+        frames = torch.empty(1, 3, config.scale_factor_temporal, height, width)
+
+    def encode() -> Stream:
+        stream = Stream(lean=lean)
+        vae.encode(frames[:, :, :1], stream)
+        for _ in range(CHUNKS - 1):
+            vae.encode(frames, stream)
+        return stream
+
+    return _beside(encode)
 
 
-def _decoder_stages(config: VAEConfig, height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Frames that pass a stage for one latent frame, and values of one such frame."""
-    dim = config.decoder_base_dim or config.base_dim
-    frames, levels = 1, len(config.dim_mult)
-    for level in range(levels):
-        yield frames, _values(config, dim, levels - 1 - level, height, width)
-        if level < levels - 1 and config.temperal_downsample[::-1][level]:
-            frames *= 2
-
-
-def _encoder_stages(config: VAEConfig, height: int, width: int) -> Iterator[tuple[int, int]]:
-    frames, levels = config.scale_factor_temporal, len(config.dim_mult)
-    for level in range(levels):
-        yield frames, _values(config, config.base_dim, level, height, width)
-        if level < levels - 1 and config.temperal_downsample[level]:
-            frames //= 2
-
-
-def _values(config: VAEConfig, dim: int, level: int, height: int, width: int) -> int:
-    shrunk = (config.patch_size or 1) * 2**level
-    return math.ceil(height / shrunk) * math.ceil(width / shrunk) * dim * config.dim_mult[level]
+def _beside(run: Callable[[], Stream]) -> tuple[int, int]:
+    """The most that was alive beside what the stream holds at the end, and that."""
+    most, kept = peak_bytes(lambda: run().past)
+    return most - kept, kept
 
 
 def _tokens(config: CheckpointConfig, canvas: Canvas, t: int) -> TokenGrid:

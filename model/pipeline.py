@@ -24,6 +24,7 @@ from model.offload import offloaded, resident_bytes
 from model.outline import Sizes
 from model.place import Place, Tail
 from model.progress import Progress
+from model.replay import is_lean
 from model.request import Capabilities, Request, Resolved
 from model.resolve import resolve
 from model.rollout import Rollout
@@ -108,7 +109,7 @@ class Pipeline:
         default = config.defaults
         sizes = outline.sizes(default.width, default.height, config, _refine(config))
         weights = weight_bytes(config.folder, dtype)
-        return estimate(config, sizes, dtype=dtype, weights=weights).peak
+        return estimate(config, sizes, dtype=dtype, weights=weights, lean=True).peak
 
     def generate(
         self,
@@ -166,6 +167,7 @@ class Pipeline:
             dtype=dtype,
             guided=guided and not frugal,
             weights=weights,
+            lean=is_lean(self._device),
             frugal=frugal,
         )
 

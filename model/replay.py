@@ -8,6 +8,7 @@ latents to keep.
 import math
 from collections.abc import Callable, Iterable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from model.place import Tail
 from model.streaming import Stream
 from model.vae import VAE, VAEConfig
 
-__all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history"]
+__all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history", "is_lean"]
 
 # Frames that a 3x1x1 or 3x3x3 kernel has before the newest; convolutions of a residual block.
 _BACK, _CONVOLUTIONS = 2, 2
@@ -54,6 +55,11 @@ def encoder_history(config: VAEConfig) -> int:
     return math.ceil(back + 2 * _CONVOLUTIONS * _BACK + _BACK) + _BEGINNING
 
 
+def is_lean(device: torch.device) -> bool:
+    """Whether streams ask for memory with each chunk: where that is cheap, they hold less."""
+    return device.type != "cpu"
+
+
 class Decoding:
     """Frames of the latent frames that come one after the other, the first of them number `start`.
 
@@ -72,7 +78,8 @@ class Decoding:
         again: Callable[[], None],
         tile: tuple[int, int] | None = None,
     ) -> None:
-        self._vae, self._canvas, self._stream, self._tile = vae, canvas, Stream(), tile
+        self._vae, self._canvas, self._tile = vae, canvas, tile
+        self._stream = Stream(lean=tile is not None or is_lean(tail.latents.device))
         for i in range(max(origin, start - decoder_history(vae.config)), start):
             self.next(tail.between(i, i + 1))
             again()
@@ -103,7 +110,8 @@ class Enlarging:
         start: int,
         again: Callable[[], None],
     ) -> None:
-        self._vae, self._canvas, self._stream = vae, full, Stream()
+        self._vae, self._canvas = vae, full
+        self._stream = Stream(lean=is_lean(tail.latents.device))
         begin = start - encoder_history(vae.config)
         if begin <= max(origin, known):
             begin = max(origin, known)

@@ -27,11 +27,14 @@ class Stream:
     `past` holds each layer's last input frames [b t h w c] by the layer's name, `frames` counts the
     latent frames that have passed. The size depends on the layers and the picture, never on how
     long the sequence has been. With `whole`, the next chunk is all there is and nothing is kept.
+    A `lean` stream holds nothing but the past, and asks for memory with each chunk, which is dear
+    on a CPU.
     """
 
     past: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     frames: int = 0
     whole: bool = False
+    lean: bool = False
     place: str = ""
     _rooms: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
 
@@ -93,7 +96,7 @@ class Stream:
     def retain(self, layer: str, room: Tensor, keep: int) -> None:
         """Keep the last `keep` frames of a filled room."""
         t = room.shape[1] - keep
-        if t > keep:  # too large to hold on to
+        if self.lean or t > keep:  # too large to hold on to
             self.seed(layer, room[:, t:])
             return
         for i in range(keep):  # one by one, because both ranges may overlap

@@ -41,6 +41,17 @@ def test_a_causal_convolution_in_chunks_is_one_over_the_frames_padded_before(
     torch.testing.assert_close(torch.cat(parts, 1), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("chunks", CHUNKINGS)
+def test_a_lean_stream_gives_the_same_and_holds_nothing_but_the_past(chunks):
+    conv, x = convolution(), frames()
+    stream, lean = Stream(), Stream(lean=True)
+    with torch.no_grad():
+        for part in x.split(chunks, 1):
+            assert torch.equal(conv(part, stream), conv(part, lean))
+    held = {past.untyped_storage().nbytes() for past in lean.past.values()}
+    assert held == {x[:, :2].numel() * x.element_size()}
+
+
 def test_a_stream_may_go_on_without_gradient_and_with_it_again():
     conv, stream, x = convolution(), Stream(), frames()
     parts = []
