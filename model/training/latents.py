@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import os
 from dataclasses import dataclass, fields
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.training import led, scenes
+from model.training.bending import Bend
 from model.training.scenes import Scenes
 from model.training.weights import load_vae
 from model.vae import VAE
@@ -40,6 +42,11 @@ class Bucket(NamedTuple):
     tail: int = 0
     frames: int = 25
     led: bool = True
+
+    @property
+    def bent(self) -> bool:
+        """Whether each clip is drawn wrong as well (`bending`)."""
+        return not self.tail
 
 
 LONG = 65
@@ -69,19 +76,26 @@ FIELDS = [f.name for f in fields(Scenes)]
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Clips from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`."""
+    """Clips from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`, and
+    the latents of the same scenes drawn wrong, if their bucket has them (else the same).
+    """
 
     latents: Tensor
     coverage: Tensor
     scenes: Scenes
+    bent: Tensor
 
     def to(self, device: torch.device | str) -> "Clips":
         """The same clips on another device."""
-        return Clips(self.latents.to(device), self.coverage.to(device), self.scenes.to(device))
+        latents, coverage, bent = (
+            tensor.to(device) for tensor in (self.latents, self.coverage, self.bent)
+        )
+        return Clips(latents, coverage, self.scenes.to(device), bent)
 
     def between(self, start: int, stop: int) -> "Clips":
         """Their latent frames `start` to `stop`."""
-        return Clips(self.latents[:, :, start:stop], self.coverage[:, start:stop], self.scenes)
+        latents, bent = (x[:, :, start:stop] for x in (self.latents, self.bent))
+        return Clips(latents, self.coverage[:, start:stop], self.scenes, bent)
 
 
 class Pool:
@@ -92,9 +106,11 @@ class Pool:
     ) -> None:
         t, h, w = (bucket.frames - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
         self.latent_shape, self.cover_shape = (channels, t, h, w), (t, h // 2, w // 2)
+        self.bent = bucket.bent
         record = np.dtype(
             [
                 ("latents", np.uint16, self.latent_shape),
+                ("bent", np.uint16, self.latent_shape if bucket.bent else (0,)),
                 ("coverage", np.uint8, self.cover_shape),
                 ("scene", np.float32, (len(FIELDS) + 2,)),
             ]
@@ -119,6 +135,8 @@ class Pool:
         for i in range(len(clips.scenes)):
             slot = self.records[(first + i) % self.capacity]
             slot["latents"] = clips.latents[i].bfloat16().view(torch.uint16).numpy()
+            if self.bent:
+                slot["bent"] = clips.bent[i].bfloat16().view(torch.uint16).numpy()
             slot["coverage"] = (clips.coverage[i] * 255).round().byte().numpy()
             slot["scene"] = torch.cat(
                 [torch.as_tensor(getattr(clips.scenes, n)[i]).float().view(-1) for n in FIELDS]
@@ -158,9 +176,11 @@ class Pool:
             whole = name in ("shape", "colour", "motion", "background", "style", "size", "speed")
             columns.append(value.long() if whole else value)
             at += size
-        latents = torch.from_numpy(rows["latents"].copy()).view(torch.bfloat16)
+        latents, bent = (
+            torch.from_numpy(rows[name].copy()).view(torch.bfloat16) for name in ("latents", "bent")
+        )
         coverage = torch.from_numpy(rows["coverage"].copy()).float() / 255
-        return Clips(latents, coverage, Scenes(*columns))
+        return Clips(latents, coverage, Scenes(*columns), bent if self.bent else latents)
 
 
 def count_path(folder: Path, bucket: Bucket) -> Path:
@@ -170,8 +190,8 @@ def count_path(folder: Path, bucket: Bucket) -> Path:
 
 def draw(
     bucket: Bucket, count: int, generator: torch.Generator, device: str = "cpu"
-) -> tuple[Scenes, Tensor, Tensor]:
-    """Scenes of a bucket with their frames and coverage, drawn on a device."""
+) -> tuple[Scenes, Tensor, Tensor, Tensor | None]:
+    """Scenes of a bucket with their frames and coverage, and the same drawn wrong, on a device."""
     h, w, f = bucket.height, bucket.width, bucket.frames
     if bucket.tail:
         batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
@@ -179,39 +199,56 @@ def draw(
             path = led.lead(batch, f, w / h, bucket.tail, generator)
         else:
             path = led.arrive(batch, f, w / h, bucket.tail)
-        x, y, r = (v.to(device) for v in path)
-        return batch, *scenes.render(batch.to(device), f, h, w, path=(x, y, r))
-    if not bucket.detail:
+        how = partial(scenes.render, height=h, width=w, path=_on(device, *path))
+    elif not bucket.detail:
         later = 0.5 if f == LONG else LATER
         batch = scenes.sample(count, generator, aspect=w / h, later=later)
-        x, y, r = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
-        path = (x.to(device), y.to(device), r.to(device))
-        return batch, *scenes.render(batch.to(device), f, h, w, path=path)
-    size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
-    height, width = round(h * size), round(h * size * 16 / 9)
-    batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
-    length = scenes.OPENING_S
-    x, y, r = (
-        v[:, 0] for v in scenes.track(batch, torch.tensor([length / 2]), length, width / height)
-    )
-    angle = torch.rand(count, generator=generator) * 2 * math.pi
-    far = torch.rand(count, generator=generator) * 1.6
-    top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
-    left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
-    window = (top, left.round().clamp(0, width - w), h, w)
-    return batch, *scenes.render(batch.to(device), f, height, width, window=window)
+        path = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
+        how = partial(scenes.render, height=h, width=w, path=_on(device, *path))
+    else:
+        size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
+        height, width = round(h * size), round(h * size * 16 / 9)
+        batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
+        length = scenes.OPENING_S
+        x, y, r = (
+            v[:, 0] for v in scenes.track(batch, torch.tensor([length / 2]), length, width / height)
+        )
+        angle = torch.rand(count, generator=generator) * 2 * math.pi
+        far = torch.rand(count, generator=generator) * 1.6
+        top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
+        left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
+        window = (top, left.round().clamp(0, width - w), h, w)
+        how = partial(scenes.render, height=height, width=width, window=window)
+    frames, coverage = how(batch.to(device), f)
+    bent = None
+    if bucket.bent:
+        bends = [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
+        bent, _ = how(batch.to(device), f, bends=bends)
+    return batch, frames, coverage, bent
 
 
-def encode(vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Tensor) -> Clips:
+def _on(device: str, x: Tensor, y: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return x.to(device), y.to(device), r.to(device)
+
+
+@torch.no_grad()
+def encode(
+    vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Tensor, bent: Tensor | None
+) -> Clips:
     """Frames as normalised latents, with the coverage of each token."""
+
+    def latents_of(frames: Tensor) -> Tensor:
+        return vae.normalize(vae.encode(frames.to(dtype)).float())
+
     dtype = next(vae.parameters()).dtype
-    with torch.no_grad():
-        latents = vae.normalize(vae.encode(frames.to(dtype)).float())
+    latents = latents_of(frames)
     if bucket.tail:
         latents[:, :, -bucket.tail :] = led.ending(vae, frames.to(dtype), bucket.tail)
     cells = F.avg_pool2d(coverage, 32)
     first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
-    return Clips(latents.cpu(), torch.cat([first, rest], 1).cpu(), batch)
+    latents = latents.cpu()
+    wrong = latents if bent is None else latents_of(bent).cpu()
+    return Clips(latents, torch.cat([first, rest], 1).cpu(), batch, wrong)
 
 
 def fill(

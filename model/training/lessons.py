@@ -49,6 +49,9 @@ CUT = 3
 # video but the first do, and between which noise levels it made them of true ones. It learns to
 # draw what was asked for, whatever became of it.
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
+# How often a clip is shown as drawn wrong, to be mended, and at which noise levels: above them
+# nothing is wrong yet, below them it is too late.
+BENT, BENT_NOISE = 0.5, (0.25, 0.95)
 # How much more a latent frame next to a given one weighs: a step there is seen as a seam.
 BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.
@@ -90,6 +93,7 @@ class Lesson:
     texts: list[str]
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
+    bent: Tensor  # [b], which clips are under their noise as they were drawn wrong
     own: Tensor | None = None  # [b], sigma of which the model makes the frames that it goes on from
 
 
@@ -136,7 +140,9 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     own = None
     if goes_on and float(uniform(1)) < OWN:
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
-    return Lesson(clips, texts, clean, level, own)
+    low, high = BENT_NOISE
+    bent = (uniform(b) < BENT * bucket.bent) & (low <= level) & (level <= high)
+    return Lesson(clips, texts, clean, level, bent, own)
 
 
 def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -163,7 +169,7 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         clean = draw_clean(clips, generator, bucket)
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * torch.rand(b, generator=generator)
     texts = captions.describe(clips.scenes, generator)
-    return Lesson(clips, texts, clean, torch.ones(b), own)
+    return Lesson(clips, texts, clean, torch.ones(b), torch.zeros(b, dtype=torch.bool), own)
 
 
 def beside(clean: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from model.training.bending import REACH, Bend
 from model.training.drawing import background, composite, distance, luma
 
 SHAPES = ("ball", "square", "triangle", "star", "heart", "ring")
@@ -195,11 +196,12 @@ def render(
     fps: float = 16.0,
     window: tuple[Tensor, Tensor, int, int] | None = None,
     path: tuple[Tensor, Tensor, Tensor] | None = None,
+    bends: list[Bend] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw the clips: frames `[b, 3, f, h, w]` in [-1, 1] and object coverage `[b, f, h, w]`.
 
     `window` = (top `[b]`, left `[b]`, h, w) draws only that part of the `height` x `width` picture.
-    `path` stands in for the scenes' own `track`.
+    `path` stands in for the scenes' own `track`. With `bends`, one a scene, they are drawn wrong.
     Scenes are drawn one by one, and the object only inside its bounding box: on a CPU that is ten
     times faster than one batch, because the temporaries stay in cache.
     """
@@ -227,9 +229,10 @@ def render(
         pictures[i] = back[:, None]
 
         cx, cy, r = (v[i] for v in path)  # f
-        reach_up, reach_side = 1.3, 1.45  # the shadow of shaded objects is the widest part
-        box_y = (y >= (cy - reach_up * r).min()) & (y <= (cy + 1.5 * r).max())
-        box_x = (x >= (cx - reach_side * r).min()) & (x <= (cx + reach_side * r).max())
+        # The shadow of shaded objects is the widest part.
+        reach = r if bends is None else REACH * r
+        box_y = (y >= (cy - 1.3 * reach).min()) & (y <= (cy + 1.5 * reach).max())
+        box_x = (x >= (cx - 1.45 * reach).min()) & (x <= (cx + 1.45 * reach).max())
         if not (box_y.any() and box_x.any()):
             continue
         ys, xs = box_y.nonzero()[[0, -1], 0].tolist(), box_x.nonzero()[[0, -1], 0].tolist()
@@ -238,7 +241,12 @@ def render(
         u = (x[inside[1]] - cx[:, None, None]) / radius  # f 1 w, object coordinates
         v = (y[inside[0]][:, None] - cy[:, None, None]) / radius  # f h 1
         colour = (RGB.to(device)[scenes.colour[i]] + scenes.tint[i]).clamp(0, 1)
-        edge = distance(SHAPES[int(scenes.shape[i])], u, v) * radius  # half heights
+        shape = SHAPES[int(scenes.shape[i])]
+        if bends is None:
+            edge = distance(shape, u, v) * radius  # half heights
+        else:
+            u, v = bends[i].where(u, v, seconds)
+            edge = bends[i].outline(shape, u, v, seconds) * radius
         coverage = (0.5 - edge / pixel).clamp(0, 1)
         coverages[i, :, inside[0], inside[1]] = coverage
         pictures[i, :, :, inside[0], inside[1]] = composite(

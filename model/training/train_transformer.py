@@ -68,6 +68,16 @@ class TransformerRun:
     reward: Path | None = None  # a reward model to learn from as well, once shapes are drawn at all
 
 
+def velocity_to(x: Tensor, given: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """What leads from `given` under noise of levels sigma `[b, t]` straight to the clip `x`.
+
+    It is (lerp(given, noise, sigma) - x) / sigma: noise - x, as always, where `given` is `x`
+    itself; a difference counts the more the less noise there is.
+    """
+    more = (1 / sigma.clamp(min=1e-3) - 1)[:, None, :, None, None]
+    return noise - x + torch.where(given == x, 0, more * (given - x))
+
+
 def loss_of(
     learner: Learner,
     tokenizer: TextEncoder,
@@ -92,11 +102,13 @@ def loss_of(
     sigma = torch.where(clean, trace[:, None], lesson.level.to(device)[:, None])  # b t
     noise = torch.randn(x.shape, generator=draws, device=device)
     text = tokenizer.encode(lesson.texts)
-    given = x
+    wrong = lesson.bent.to(device)[:, None] & ~clean
+    given = torch.where(wrong[:, None, :, None, None], clips.bent.float(), x)
+    target = velocity_to(x, given, noise, sigma)
     if lesson.own is not None:
         own = remade(learner, x, noise, text, lesson.own.to(device))
         head = clean.long().cumprod(1).bool()
-        given = torch.where(head[:, None, :, None, None], own, x)
+        given = torch.where(head[:, None, :, None, None], own, given)
     mixed = torch.lerp(given, noise, sigma[:, None, :, None, None])
 
     middle: list[Tensor] = []
@@ -104,12 +116,14 @@ def loss_of(
     handle = block.register_forward_hook(lambda *args: middle.append(args[2]))
     velocity = learner.transformer(mixed.to(dtype), sigma * 1000, text)
     handle.remove()
-    error = (velocity.float() - (noise - x)) ** 2
+    error = (velocity.float() - target) ** 2
     # What is next to an object counts as much as the object: an outline has two sides.
     near = F.max_pool2d(clips.coverage, 3, stride=1, padding=1)
-    weight = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    weight = weight * (~clean + (BESIDE_WEIGHT - 1) * beside(clean))[:, :, None, None]
-    weight = weight[:, None]
+    weight = ~clean + (BESIDE_WEIGHT - 1) * beside(clean)
+    # What is to be mended under little noise is far, and counts less.
+    weight = weight * torch.where(wrong, (2 * sigma).clamp(max=1) ** 2, 1)
+    cells = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    weight = (weight[:, :, None, None] * cells)[:, None]
     flow = error * weight / (weight.sum() * error.shape[1])
     opening = clips.scenes.phase == 0
     flow = flow.sum() + (OPENING_WEIGHT - 1) * flow[opening, :, 0].sum()

@@ -19,9 +19,15 @@ CHECKPOINT = default_checkpoint()
 CLASSES = {"shape": len(SHAPES), "colour": len(COLOURS)}
 
 
+def clips_of(batch: scenes.Scenes, frames: int, covered: float = 1) -> Clips:
+    latents = torch.zeros(len(batch), TINY.in_channels, frames, 4, 4)
+    return Clips(latents, torch.full((len(batch), frames, 2, 2), float(covered)), batch, latents)
+
+
 def lesson_of(clips: Clips, clean: torch.Tensor, own: torch.Tensor | None = None) -> Lesson:
     texts = captions.describe(clips.scenes, torch.Generator().manual_seed(3))
-    return Lesson(clips, texts, clean, torch.ones(len(texts)), own)
+    level, bent = torch.ones(len(texts)), torch.zeros(len(texts), dtype=torch.bool)
+    return Lesson(clips, texts, clean, level, bent, own)
 
 
 def test_colours_are_asked_of_objects_that_are_seen_in_styles_that_have_them():
@@ -47,7 +53,7 @@ def test_a_learner_comes_to_make_what_the_reward_model_wants(tmp_path: Path):
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer/tokenizer.json"))
     text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
     batch = scenes.sample(3, torch.Generator().manual_seed(1))
-    clips = Clips(torch.zeros(3, TINY.in_channels, 1, 4, 4), torch.ones(3, 1, 2, 2), batch)
+    clips = clips_of(batch, frames=1)
     lesson = lesson_of(clips, torch.zeros(3, 1, dtype=torch.bool))
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
     losses: list[float] = []
@@ -67,7 +73,7 @@ def test_what_is_not_seen_is_not_asked_for(tmp_path: Path):
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer/tokenizer.json"))
     text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
     batch = scenes.sample(2, torch.Generator().manual_seed(1))
-    clips = Clips(torch.zeros(2, TINY.in_channels, 1, 4, 4), torch.zeros(2, 1, 2, 2), batch)
+    clips = clips_of(batch, frames=1, covered=0)
     lesson = lesson_of(clips, torch.zeros(2, 1, dtype=torch.bool))
     terms = refl.loss_of(learner, text, judge, lesson, torch.Generator().manual_seed(2))
     assert float(terms["reward"]) == 0 == float(terms["right"])
@@ -79,7 +85,7 @@ def test_given_frames_are_not_judged(tmp_path: Path):
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer/tokenizer.json"))
     text = TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
     batch = scenes.sample(2, torch.Generator().manual_seed(1))
-    clips = Clips(torch.zeros(2, TINY.in_channels, 3, 4, 4), torch.ones(2, 3, 2, 2), batch)
+    clips = clips_of(batch, frames=3)
     clean, own = torch.tensor([[True, True, False]] * 2), torch.tensor([0.5, 0.7])
     generator = torch.Generator().manual_seed(2)
     terms = refl.loss_of(learner, text, judge, lesson_of(clips, clean, own), generator)

@@ -134,7 +134,7 @@ def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
     pools = [Pool(folder / "pool", bucket, 16, 160, "r") for bucket in BUCKETS]
-    lengths, cut, own = Counter[int](), 0, 0
+    lengths, cut, own, bent, plain = Counter[int](), 0, 0, 0, 0
     for seed in range(400):
         lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))
         frames = lesson.clips.latents.shape[2]
@@ -150,6 +150,13 @@ def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clip
         if lesson.own is not None:
             own += 1
             assert later.all() and lesson.own.max() < 1
+        clips = lesson.clips
+        is_wrong = (clips.bent != clips.latents).flatten(1).any(1)
+        assert is_wrong[lesson.bent].all()
+        assert (lesson.level[lesson.bent] > 0.2).all()
+        bent += int(lesson.bent.sum())
+        plain += int((~lesson.bent).sum())
+    assert 0.2 < bent / plain < 0.8
     assert lengths[1] > 60 and lengths[3] > 30 and lengths[7] > 60 and cut > 3
     assert 17 == max(lengths) and lengths[17] > 20
     assert own > 10
@@ -169,7 +176,8 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
 
     generator = torch.Generator().manual_seed(1)
     batch = scenes.sample(64, generator, later=1.0)
-    clips = Clips(torch.zeros(64, 1, 7, 2, 2), torch.zeros(64, 7, 1, 1), batch)
+    latents = torch.zeros(64, 1, 7, 2, 2)
+    clips = Clips(latents, torch.zeros(64, 7, 1, 1), batch, latents)
     clean = draw_clean(clips, generator, BUCKETS[0])
     assert clean.any(1).all()
     assert not clean.all(1).any()
