@@ -107,7 +107,7 @@ def run(stage: str, options: argparse.Namespace) -> None:
         polish = train_vae.VaeRun(
             runs / "polish",
             polish=runs / "exported",
-            minutes=options.minutes or 16,
+            minutes=options.minutes or 60,
             lr=1.5e-3,
             **common,
         )

@@ -51,10 +51,10 @@ class Bucket(NamedTuple):
 
 LONG = 65
 BUCKETS = (
-    Bucket("wide", 160, 256, 0.24),
-    Bucket("square", 192, 192, 0.13),
-    Bucket("tall", 256, 160, 0.13),
-    Bucket("detail", 160, 256, 0.05, detail=True),
+    Bucket("wide", 160, 256, 0.22),
+    Bucket("square", 192, 192, 0.12),
+    Bucket("tall", 256, 160, 0.12),
+    Bucket("detail", 160, 256, 0.09, detail=True),
     Bucket("wide-picture", 160, 256, 0.02, tail=1),
     Bucket("square-picture", 192, 192, 0.01, tail=1),
     Bucket("wide-clip", 160, 256, 0.03, tail=2, frames=33),

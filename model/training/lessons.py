@@ -51,7 +51,7 @@ CUT = 3
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
 # How often a clip is shown as drawn wrong, to be mended, and at which noise levels: above them
 # nothing is wrong yet, below them it is too late.
-BENT, BENT_NOISE = 0.5, (0.25, 0.95)
+BENT, BENT_NOISE = 0.3, (0.35, 0.9)
 # How much more a latent frame next to a given one weighs: a step there is seen as a seam.
 BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.

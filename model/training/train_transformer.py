@@ -45,7 +45,7 @@ OBJECT_WEIGHT = 5.0
 # yet it is where the shape is drawn.
 OPENING_WEIGHT = 3.0
 # Share of the steps that learn from the reward model, if there is one, and how much they weigh.
-REWARDED, REWARD_WEIGHT = 0.35, 0.1
+REWARDED, REWARD_WEIGHT = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True)
