@@ -106,10 +106,8 @@ def denoising(
         # One block after the other works, in the memory of the one before.
         transformer = Transformer(replace(config, num_layers=1)).to(dtype)
         latents = torch.empty(clips, config.in_channels, *sides, dtype=dtype)
-        times, prompt = (
-            torch.empty(clips, grid.t),
-            torch.empty(clips, 1, config.text_dim, dtype=dtype),
-        )
+        times = torch.empty(clips, grid.t)
+        prompt = torch.empty(clips, 1, config.text_dim, dtype=dtype)
     text = transformer.encode_text(prompt)
     return peak_bytes(lambda: transformer(latents, times, text))[0]
 

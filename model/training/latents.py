@@ -7,6 +7,7 @@ of a pool is drawn from seed i, so an interrupted pool goes on where it stopped.
 import math
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -199,12 +200,12 @@ def draw(
             path = led.lead(batch, f, w / h, bucket.tail, generator)
         else:
             path = led.arrive(batch, f, w / h, bucket.tail)
-        how = partial(scenes.render, height=h, width=w, path=_on(device, *path))
+        how = _along(path, h, w, device)
     elif not bucket.detail:
         later = 0.5 if f == LONG else LATER
         batch = scenes.sample(count, generator, aspect=w / h, later=later)
         path = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
-        how = partial(scenes.render, height=h, width=w, path=_on(device, *path))
+        how = _along(path, h, w, device)
     else:
         size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
         height, width = round(h * size), round(h * size * 16 / 9)
@@ -227,8 +228,12 @@ def draw(
     return batch, frames, coverage, bent
 
 
-def _on(device: str, x: Tensor, y: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return x.to(device), y.to(device), r.to(device)
+def _along(
+    path: tuple[Tensor, Tensor, Tensor], height: int, width: int, device: str
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`scenes.render` of whole pictures along a path."""
+    x, y, r = (v.to(device) for v in path)
+    return partial(scenes.render, height=height, width=width, path=(x, y, r))
 
 
 @torch.no_grad()
