@@ -11,6 +11,7 @@ from model.training.detector import ATTRIBUTES, Seen
 from model.training.scenes import Scenes
 
 SIZES = ((160, 256), (192, 192), (256, 160))  # height, width
+FPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ class Case:
     def real(self, frames: int = 25) -> Tensor:
         """The rendered clip `[1, 3, frames, h, w]`; a longer one has a shorter in its middle."""
         return scenes.render(self.scene, frames, self.height, self.width)[0]
+
+    def later(self, frames: int, seconds: float) -> Tensor:
+        """`frames` of how the scene goes on, so many seconds after its opening."""
+        aspect, times = self.width / self.height, seconds + torch.arange(frames) / FPS
+        path = scenes.track(self.scene, times, scenes.OPENING_S, aspect)
+        return scenes.render(self.scene, frames, self.height, self.width, path=path)[0]
 
 
 def cases(count: int, *, seed: int = 2026) -> list[Case]:

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from model import Pipeline, Request
 from model.training import captions
-from model.training.cases import Case, case, cases, psnr, right, to_image
+from model.training.cases import FPS, Case, case, cases, psnr, right, to_image
 from model.training.detector import ATTRIBUTES, Detector
 from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
 from model.vae import VAE
 
 CLIP = 25  # frames of a short clip, and of one that is gone on from
 WINDOW = 65
-FPS = 16
 MINUTE = 60 * FPS + 1
+#: Frames at both ends of a minute that are compared.
+SPANNED = 5 * FPS
 #: Frames over which a velocity is read; the detector looks at every second one.
 SPAN = 13
 #: How far a velocity may be off: a share of the true one, or so many half heights a second.
@@ -189,12 +190,26 @@ def edit(judge: Judge, asked: Case, *, what: str) -> Made:
 
 
 def minute(judge: Judge, asked: Case) -> Made:
-    """Sixty seconds from words alone."""
+    """Sixty seconds from words alone, of a scene that can be told after a minute."""
+    while not lasts(judge, asked):
+        asked = case(asked.seed + 1000, asked.height, asked.width)
     clip = judge.make(asked, frames=MINUTE)
-    first, last = clip[:, :, : 5 * FPS], clip[:, :, -5 * FPS :]
+    return clip, _drift(judge, asked, clip[:, :, :SPANNED], clip[:, :, -SPANNED:])
+
+
+def lasts(judge: Judge, asked: Case) -> bool:
+    """Whether a scene, as the renderer draws it, has after a minute what is asked of one.
+
+    One in three has not: its object has left the picture, or covers more of it than at first.
+    """
+    first, last = (asked.later(SPANNED, second) for second in (0, (MINUTE - SPANNED) / FPS))
+    return all(held is not False for held in _drift(judge, asked, first, last).values())
+
+
+def _drift(judge: Judge, asked: Case, first: Tensor, last: Tensor) -> Verdict:
     bright = [float(part.mean() + 1) for part in (first, last)]
     contrast = [float(part.std(dim=(1, 3, 4)).mean()) for part in (first, last)]
-    return clip, judge.sees(last, asked.scene, "shape", "colour", "background", "style") | {
+    return judge.sees(last, asked.scene, "shape", "colour", "background", "style") | {
         "brightness within 5 %": abs(bright[1] / bright[0] - 1) <= 0.05,
         "contrast within 5 %": abs(contrast[1] / contrast[0] - 1) <= 0.05,
     }

@@ -68,3 +68,18 @@ def test_each_size_is_made_at_that_size(judge):
 def test_rendered_clips_are_what_they_are_to_be(judge):
     verdicts = [modes.made(judge, "rendered truth", i)[1] for i in range(12)]
     assert sum(all(value is not False for value in v.values()) for v in verdicts) >= 11
+
+
+@pytest.mark.parametrize(("motion", "told"), [("still", True), ("bounce", True), ("grow", False)])
+def test_a_minute_is_asked_of_scenes_that_can_be_told_after_one(judge, motion, told):
+    asked = case(21, 160, 256)  # what grows there covers more of the picture then
+    motions = torch.tensor([modes.MOTIONS.index(motion)])
+    asked = replace(asked, scene=replace(asked.scene, motion=motions))
+    assert modes.lasts(judge, asked) == told
+
+
+def test_a_scene_goes_on_where_its_opening_ends():
+    asked = moving()
+    opening = asked.real(modes.CLIP)
+    assert torch.equal(asked.later(modes.CLIP, 0), opening)
+    assert torch.equal(asked.later(13, 0.75), opening[:, :, 12:])
