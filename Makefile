@@ -34,7 +34,7 @@ check: .venv/.dev ## ruff, import rules and types; no tests
 	@$(python) -m pyright
 
 bench: .venv/.dev ## run the benchmarks of speed, memory and drift; each prints a table
-	@for name in against_diffusers api clip_memory drift; do $(python) "bench/$$name.py"; done
+	@for name in against_diffusers api clip_memory drift dtypes; do $(python) "bench/$$name.py"; done
 
 train: setup ## train kinora-tiny from nothing, resumable (hours on a CPU)
 	@$(python) -m model.training all $(ARGS)

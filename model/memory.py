@@ -52,6 +52,7 @@ def estimate(
     sizes: Sizes,
     *,
     dtype: torch.dtype,
+    vae_dtype: torch.dtype = torch.float32,
     guided: bool = True,
     weights: int | None = None,
     lean: bool = False,
@@ -67,24 +68,24 @@ def estimate(
     experts = [e for e in (config.transformer, config.transformer_2) if e is not None]
     if weights is None:
         weights = sum(_parameters(expert) for expert in experts) * dtype.itemsize
-        weights += _parameters(config.vae) * FLOAT32
+        weights += _parameters(config.vae) * vae_dtype.itemsize
     grid = _tokens(config, sizes.base, t)
     branches = 2 if guided and not frugal and grid.n <= BATCHED_TOKENS else 1
     contexts = 2 if guided else 1
     context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
     denoise = denoising(config.transformer, grid, dtype, branches)
     size = (sizes.full.full_height, sizes.full.full_width)
-    decode, streams = decoding(config.vae, *size, lean=lean or frugal)
+    decode, streams = decoding(config.vae, *size, dtype=vae_dtype, lean=lean or frugal)
     if frugal:
         # What surrounds a tile makes it about twice as large.
         sides = [2 * cells * config.vae.scale_factor_spatial for cells in FRUGAL_TILE]
-        decode = min(decode, decoding(config.vae, *sides, lean=True)[0])
+        decode = min(decode, decoding(config.vae, *sides, dtype=vae_dtype, lean=True)[0])
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
     frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
     if sizes.refine is not None:
         tile = TokenGrid(t, *sizes.refine.tile)
         denoise = max(denoise, denoising(config.transformer, tile, dtype))
-        encode, remembered = encoding(config.vae, *size, lean=lean)
+        encode, remembered = encoding(config.vae, *size, dtype=vae_dtype, lean=lean)
         decode, streams = max(decode, encode), streams + remembered
     return Memory(
         weights=weights,
@@ -113,11 +114,18 @@ def denoising(
 
 
 @cache
-def decoding(config: VAEConfig, height: int, width: int, *, lean: bool) -> tuple[int, int]:
+def decoding(
+    config: VAEConfig,
+    height: int,
+    width: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    lean: bool,
+) -> tuple[int, int]:
     """What a latent frame takes to decode, and what the decoder remembers of those before it."""
     space = config.scale_factor_spatial
     with torch.device("meta"):
-        vae = VAE(config)
+        vae = VAE(config).to(dtype)
         latents = torch.empty(1, config.z_dim, 1, height // space, width // space)
 
     def decode() -> Stream:
@@ -130,10 +138,17 @@ def decoding(config: VAEConfig, height: int, width: int, *, lean: bool) -> tuple
 
 
 @cache
-def encoding(config: VAEConfig, height: int, width: int, *, lean: bool) -> tuple[int, int]:
+def encoding(
+    config: VAEConfig,
+    height: int,
+    width: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    lean: bool,
+) -> tuple[int, int]:
     """What the frames of a latent frame take to encode, and what the encoder remembers."""
     with torch.device("meta"):
-        vae = VAE(config)
+        vae = VAE(config).to(dtype)
         frames = torch.empty(1, 3, config.scale_factor_temporal, height, width)
 
     def encode() -> Stream:

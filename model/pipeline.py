@@ -1,7 +1,7 @@
 """A checkpoint on a device, and the way from a request to frames.
 
 Devices and dtypes are decided here and nowhere else in `model`. Text encoder and transformers run
-in the dtype asked for; latents, solver and VAE stay in float32.
+in the dtype asked for, the VAE in one of its own; latents and solver stay in float32.
 """
 
 import math
@@ -70,6 +70,7 @@ class Pipeline:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         *,
+        vae_dtype: torch.dtype = torch.float32,
         offload: bool = False,
     ) -> "Pipeline":
         """Load a Wan checkpoint in the diffusers folder layout; raise CheckpointError.
@@ -95,7 +96,7 @@ class Pipeline:
             config,
             text=TextEncoder.load(folder, device=first, dtype=dtype, max_length=length),
             clip=clip,
-            vae=load_vae(folder / "vae", config.vae, device=device),
+            vae=load_vae(folder / "vae", config.vae, device=device, dtype=vae_dtype),
             transformers=transformers,
         )
 
@@ -165,6 +166,7 @@ class Pipeline:
             self.config,
             sizes,
             dtype=dtype,
+            vae_dtype=next(self._vae.parameters()).dtype,
             guided=guided and not frugal,
             weights=weights,
             lean=is_lean(self._device),

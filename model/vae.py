@@ -181,7 +181,10 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Frames [b 3 f h w] in [-1, 1] to latents [b z t h w] and back; f = 4 (t - 1) + 1."""
+    """Frames [b 3 f h w] in [-1, 1] to latents [b z t h w] and back; f = 4 (t - 1) + 1.
+
+    What comes in may be of another dtype than the weights, and what goes out is of its dtype.
+    """
 
     def __init__(self, config: VAEConfig):
         super().__init__()
@@ -223,7 +226,7 @@ class VAE(nn.Module):
         if height % space or width % space:
             raise ValueError(f"frames: sides must be multiples of {space}, not {width}x{height}")
         p = self.config.patch_size or 1
-        x = rearrange(frames, "b c f (h p) (w q) -> b f h w (c q p)", p=p, q=p)
+        x = rearrange(self._own(frames), "b c f (h p) (w q) -> b f h w (c q p)", p=p, q=p)
         if torch.is_grad_enabled():
             groups = [f]
         else:
@@ -234,7 +237,8 @@ class VAE(nn.Module):
         for group in x.split(groups, 1):
             encoded.append(self.quant_conv(self.encoder(group, stream)))
             stream.frames += encoded[-1].shape[1]
-        mean, logvar = rearrange(torch.cat(encoded, 1), "b t h w (n z) -> n b z t h w", n=2)
+        both = torch.cat(encoded, 1).to(frames.dtype)
+        mean, logvar = rearrange(both, "b t h w (n z) -> n b z t h w", n=2)
         return mean, logvar.clamp(-30, 20)
 
     def encode(
@@ -279,8 +283,8 @@ class VAE(nn.Module):
             if tile is not None:
                 raise ValueError("tile: tiles carry no gradient; decode under torch.no_grad()")
             stream = stream or Stream(whole=True)
-            x = self.post_quant_conv(rearrange(latents, "b z t h w -> b t h w z"))
-            x = self.decoder(x, stream)
+            x = self.post_quant_conv(rearrange(self._own(latents), "b z t h w -> b t h w z"))
+            x = self.decoder(x, stream).to(latents.dtype)
             stream.frames += latents.shape[2]
             p = self.config.patch_size or 1
             return rearrange(x, "b f h w (c q p) -> b c f (h p) (w q)", p=p, q=p).clamp(-1, 1)
@@ -310,7 +314,7 @@ class VAE(nn.Module):
         f = 1 if stream.begins else self.config.scale_factor_temporal
         c = self.config.out_channels // p**2
         canvas = latents.new_empty(b, c, f, h * space, w * space)
-        x = self.post_quant_conv(rearrange(latents, "b z t h w -> b t h w z"))
+        x = self.post_quant_conv(rearrange(self._own(latents), "b z t h w -> b t h w z"))
         x = self.decoder.enter(x, stream)
         for part in tiles((h, w), tile, self.decoder.margins):
             (top, bottom), (left, right) = part.rows, part.columns
@@ -334,6 +338,10 @@ class VAE(nn.Module):
         """The inverse of `normalize`."""
         mean, std = self._statistics(latents)
         return latents / (1 / std) + mean
+
+    def _own(self, x: Tensor) -> Tensor:
+        """`x` in the dtype of the weights."""
+        return x.to(self.post_quant_conv.weight.dtype)
 
     def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         mean = latents.new_tensor(self.config.latents_mean).view(-1, 1, 1, 1)

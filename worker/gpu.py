@@ -132,6 +132,7 @@ class Child:
         import torch
 
         from model import Pipeline
+        from model.memory import compute_dtype
         from worker.abilities import usable_bytes
         from worker.workplace import Workplace
 
@@ -140,15 +141,17 @@ class Child:
         if worker.torch_threads:
             torch.set_num_threads(worker.torch_threads)
         device = _device(worker)
-        dtype = worker.dtype
-        if dtype == "auto":
-            dtype = "float32" if device == "cpu" else "bfloat16"
-        dtype, usable = getattr(torch, dtype), usable_bytes(device)
+        dtype = compute_dtype(device) if worker.dtype == "auto" else getattr(torch, worker.dtype)
+        # Of a large clip on a CPU, most time is the VAE's. On a GPU nobody has compared its dtypes.
+        vae_dtype = dtype if device == "cpu" else torch.float32
+        usable = usable_bytes(device)
         offload = worker.offload == "always"
         if worker.offload == "auto" and device != "cpu":
             offload = Pipeline.needed(worker.folder, dtype) > usable
         log.info("checkpoint.loading", device=device, dtype=str(dtype), offload=offload)
-        pipeline = Pipeline.load(worker.folder, device=device, dtype=dtype, offload=offload)
+        pipeline = Pipeline.load(
+            worker.folder, device=device, dtype=dtype, vae_dtype=vae_dtype, offload=offload
+        )
         metrics.LOAD_SECONDS.set(time.monotonic() - began)
         metrics.serve(worker.metrics_port)
         return Workplace(

@@ -27,7 +27,9 @@ class WorkerSettings:
     )
     device: str = setting("auto", "Torch device of a worker; `auto` is the GPU if there is one.")
     dtype: str = setting(
-        "auto", "Torch dtype of a worker; `auto` is bfloat16 on a GPU and float32 on a CPU."
+        "auto",
+        "Torch dtype of a worker; `auto` is bfloat16 where its GPU or CPU multiplies it, "
+        "else float32.",
     )
     offload: str = setting(
         "auto",

@@ -48,8 +48,8 @@ def denoise(config, dtype):
     text = torch.zeros(1, 8, 32, dtype=dtype)
     return lambda h, w, t: model(torch.zeros(1, 16, t, h, w, dtype=dtype), torch.zeros(1), text)
 
-def decode(config, lean):
-    vae = VAE(config)
+def decode(config, lean, dtype=torch.float32):
+    vae = VAE(config).to(dtype)
     def run(h, w, t):
         stream = Stream(lean=lean)
         for _ in range(t):
@@ -72,6 +72,7 @@ with torch.inference_mode():
     small = VAEConfig(base_dim=16, num_res_blocks=1)
     measure(decode(small, lean=False))
     measure(decode(small, lean=True))
+    measure(decode(small, lean=False, dtype=torch.bfloat16))
     measure(encode(small))
 """
 
@@ -90,6 +91,7 @@ def test_what_is_counted_is_what_a_process_takes():
         "bfloat16": denoising(NARROW, GRID, torch.bfloat16),
         "decode": sum(decoding(SMALL_VAE, 128, 192, lean=False)),
         "decode, lean": sum(decoding(SMALL_VAE, 128, 192, lean=True)),
+        "decode, bfloat16": sum(decoding(SMALL_VAE, 128, 192, dtype=torch.bfloat16, lean=False)),
         "encode": sum(encoding(SMALL_VAE, 128, 192, lean=False)),
     }
     taken = map(int, run.stdout.split())
