@@ -226,9 +226,11 @@ def celery_worker(settings: Settings, child: Child, stopping: Event) -> Any:
 
 def main() -> int:
     """The entry point: `python -m worker.gpu`."""
-    # OpenMP's idle threads spin by default: on cores shared with other processes a 1080p frame then
-    # took ten times as long to decode (31 s instead of 3.1 s). It is read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # OpenMP's idle threads spin for long by default: on cores shared with other processes a 1080p
+    # frame then took ten times as long to decode. Not to spin at all costs idle cores nearly half
+    # as much again (docs/measured.md). It is read when torch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         settings, worker = Settings.from_env(), WorkerSettings.from_env()
         model = worker.served_id
