@@ -75,17 +75,17 @@ def estimate(
     context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
     denoise = denoising(config.transformer, grid, dtype, branches)
     size = (sizes.full.full_height, sizes.full.full_width)
-    decode, streams = decoding(config.vae, *size, dtype=vae_dtype, lean=lean or frugal)
+    decode, streams = decoding(config.vae, *size, vae_dtype, lean=lean or frugal)
     if frugal:
         # What surrounds a tile makes it about twice as large.
         sides = [2 * cells * config.vae.scale_factor_spatial for cells in FRUGAL_TILE]
-        decode = min(decode, decoding(config.vae, *sides, dtype=vae_dtype, lean=True)[0])
+        decode = min(decode, decoding(config.vae, *sides, vae_dtype, lean=True)[0])
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
     frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
     if sizes.refine is not None:
         tile = TokenGrid(t, *sizes.refine.tile)
         denoise = max(denoise, denoising(config.transformer, tile, dtype))
-        encode, remembered = encoding(config.vae, *size, dtype=vae_dtype, lean=lean)
+        encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean)
         decode, streams = max(decode, encode), streams + remembered
     return Memory(
         weights=weights,
@@ -115,12 +115,7 @@ def denoising(
 
 @cache
 def decoding(
-    config: VAEConfig,
-    height: int,
-    width: int,
-    *,
-    dtype: torch.dtype = torch.float32,
-    lean: bool,
+    config: VAEConfig, height: int, width: int, dtype: torch.dtype, *, lean: bool
 ) -> tuple[int, int]:
     """What a latent frame takes to decode, and what the decoder remembers of those before it."""
     space = config.scale_factor_spatial
@@ -139,12 +134,7 @@ def decoding(
 
 @cache
 def encoding(
-    config: VAEConfig,
-    height: int,
-    width: int,
-    *,
-    dtype: torch.dtype = torch.float32,
-    lean: bool,
+    config: VAEConfig, height: int, width: int, dtype: torch.dtype, *, lean: bool
 ) -> tuple[int, int]:
     """What the frames of a latent frame take to encode, and what the encoder remembers."""
     with torch.device("meta"):

@@ -89,10 +89,10 @@ def test_what_is_counted_is_what_a_process_takes():
         "float32": denoising(NARROW, GRID, torch.float32),
         "wide feed-forward": denoising(replace(NARROW, ffn_dim=2048), GRID, torch.float32),
         "bfloat16": denoising(NARROW, GRID, torch.bfloat16),
-        "decode": sum(decoding(SMALL_VAE, 128, 192, lean=False)),
-        "decode, lean": sum(decoding(SMALL_VAE, 128, 192, lean=True)),
-        "decode, bfloat16": sum(decoding(SMALL_VAE, 128, 192, dtype=torch.bfloat16, lean=False)),
-        "encode": sum(encoding(SMALL_VAE, 128, 192, lean=False)),
+        "decode": sum(decoding(SMALL_VAE, 128, 192, torch.float32, lean=False)),
+        "decode, lean": sum(decoding(SMALL_VAE, 128, 192, torch.float32, lean=True)),
+        "decode, bfloat16": sum(decoding(SMALL_VAE, 128, 192, torch.bfloat16, lean=False)),
+        "encode": sum(encoding(SMALL_VAE, 128, 192, torch.float32, lean=False)),
     }
     taken = map(int, run.stdout.split())
     for (name, expected), actual in zip(estimates.items(), taken, strict=True):
