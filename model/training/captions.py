@@ -1,5 +1,7 @@
 """Sentences for scenes: a small grammar with many ways of saying each attribute."""
 
+from dataclasses import dataclass
+
 import torch
 
 from model.training.scenes import (
@@ -120,9 +122,83 @@ RARER_PLACES: Words = {
     "grass": ("in a park", "in a garden", "in the grass", "on a hill", "in the fields"),
     "sea": ("on the ocean", "at the beach", "on the water", "at the seaside", "on the sea"),
 }
+# How two objects stand to each other. The first of a pair is the left one, or the upper one.
+BESIDE = (
+    "{0} and {1}", "{0} and {1}", "{0} and {1}", "{0} next to {1}", "{0} beside {1}",
+    "{0} to the left of {1}", "{0} left of {1}", "{1} to the right of {0}", "{1} right of {0}",
+    "{0} on the left and {1} on the right", "{1} on the right and {0} on the left",
+)  # fmt: skip
+ABOVE = (
+    "{0} and {1}", "{0} and {1}", "{0} above {1}", "{0} over {1}", "{1} below {0}",
+    "{1} under {0}", "{0} at the top and {1} at the bottom",
+)  # fmt: skip
 RARELY = 0.2
 TYPO = 0.04
 LEADS = ("", "", "", "", "a video of ", "a clip of ", "please show ", "imagine ", "there is ")
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Someone who says what scenes show, each time in other words."""
+
+    generator: torch.Generator
+    complete: bool
+    rarely: float
+    instead: dict[str, str]
+
+    def chance(self, p: float) -> bool:
+        return float(torch.rand((), generator=self.generator)) < p
+
+    def pick(self, options: tuple[str, ...]) -> str:
+        return options[int(torch.randint(len(options), (), generator=self.generator))]
+
+    def say(self, name: str, common: Words, rarer: Words) -> str:
+        """A word or phrase for an attribute."""
+        if name in self.instead:
+            return self.instead[name]
+        rare = name in rarer and self.chance(self.rarely)
+        return self.pick(rarer[name] if rare else common[name])
+
+    def word(self, name: str) -> str:
+        return self.say(name, WORDS, RARER)
+
+    def thing(self, scenes: Scenes, i: int) -> str:
+        """The object with its size and colour."""
+        shape, colour = SHAPES[int(scenes.shape[i])], COLOURS[int(scenes.colour[i])]
+        size = SIZES[int(scenes.size[i])]
+        gray = STYLES[int(scenes.style[i])] in ("bw", "sketch")
+        named = self.chance(0.25) if gray else self.complete or self.chance(0.96)
+        hue = self.word(colour) if named else ""
+        thing = " ".join(w for w in (self.word(size), hue, self.word(shape)) if w)
+        if named and self.chance(0.06):
+            return f"a {self.word(shape)} that is {self.word(colour)}"
+        return ("an " if thing[0] in "aeiou" else "a ") + thing
+
+    def act(self, scenes: Scenes, i: int, likely: float = 0.95) -> str:
+        """What it does, or nothing."""
+        if not (self.complete or self.chance(likely)):
+            return ""
+        motion, speed = MOTIONS[int(scenes.motion[i])], SPEEDS[int(scenes.speed[i])]
+        act = self.word(motion)
+        return f"{act} {self.word(speed)}" if self.word(speed) else act
+
+    def place(self, scenes: Scenes, i: int) -> str:
+        """Where it is, or nothing."""
+        if not (self.complete or self.chance(0.95)):
+            return ""
+        return self.say(BACKGROUNDS[int(scenes.background[i])], PLACES, RARER_PLACES)
+
+    def finish(self, sentence: str, style: str) -> str:
+        """The sentence with its style, if that is said, and as people write."""
+        if self.complete or style in ("bw", "sketch") or self.chance(0.6):
+            look = self.word(style)
+            forms = ("{1} of {0}", "{0}, {1}", "{0}, {1} style", "{1}: {0}")
+            sentence = self.pick(forms).format(sentence, look)
+        sentence = self.pick(LEADS) + sentence
+        if not self.complete and self.chance(TYPO):
+            at = int(torch.randint(len(sentence) - 1, (), generator=self.generator))
+            sentence = sentence[:at] + sentence[at + 1] + sentence[at] + sentence[at + 2 :]
+        return sentence[0].upper() + sentence[1:] + "." if self.chance(0.3) else sentence
 
 
 def describe(
@@ -140,62 +216,55 @@ def describe(
     often left out, and style is then free. Rarer words are said
     with probability `rarely`; `instead` has words to be said for attributes in place of all these.
     """
-
-    def chance(p: float) -> bool:
-        return float(torch.rand((), generator=generator)) < p
-
-    def pick(options: tuple[str, ...]) -> str:
-        return options[int(torch.randint(len(options), (), generator=generator))]
-
-    def say(
-        name: str, common: dict[str, tuple[str, ...]], rarer: dict[str, tuple[str, ...]]
-    ) -> str:
-        if instead and name in instead:
-            return instead[name]
-        return pick(rarer[name] if name in rarer and chance(rarely) else common[name])
-
-    def word(name: str) -> str:
-        return say(name, WORDS, RARER)
-
+    speaker = Speaker(generator, complete, rarely, instead or {})
     captions = []
     for i in range(len(scenes)):
-        shape, colour = SHAPES[int(scenes.shape[i])], COLOURS[int(scenes.colour[i])]
-        motion, place = MOTIONS[int(scenes.motion[i])], BACKGROUNDS[int(scenes.background[i])]
-        style, size = STYLES[int(scenes.style[i])], SIZES[int(scenes.size[i])]
-        speed = SPEEDS[int(scenes.speed[i])]
-        gray = style in ("bw", "sketch")
-        named = chance(0.25) if gray else complete or chance(0.96)
-        moves = complete or chance(0.95)
-        placed = complete or chance(0.95)
-        styled = complete or gray or chance(0.6)
-        hue = word(colour) if named else ""
-        thing = " ".join(w for w in (word(size), hue, word(shape)) if w)
-        thing = ("an " if thing[0] in "aeiou" else "a ") + thing
-        if named and chance(0.06):
-            thing = f"a {word(shape)} that is {word(colour)}"
-        act = word(motion) if moves else ""
-        if act and word(speed):
-            act = f"{act} {word(speed)}"
-        where = say(place, PLACES, RARER_PLACES) if placed else ""
-        if where and chance(0.2):
+        thing, act = speaker.thing(scenes, i), speaker.act(scenes, i)
+        where = speaker.place(scenes, i)
+        if where and speaker.chance(0.2):
             sentence = " ".join(w for w in (f"{where},", thing, act) if w)
-        elif act and where and chance(0.15):
+        elif act and where and speaker.chance(0.15):
             sentence = f"{thing} {where} {act}"
         else:
             sentence = " ".join(w for w in (thing, act, where) if w)
-        if styled:
-            look = word(style)
-            sentence = (
-                f"{look} of {sentence}",
-                f"{sentence}, {look}",
-                f"{sentence}, {look} style",
-                f"{look}: {sentence}",
-            )[int(torch.randint(4, (), generator=generator))]
-        sentence = pick(LEADS) + sentence
-        if not complete and chance(TYPO):
-            at = int(torch.randint(len(sentence) - 1, (), generator=generator))
-            sentence = sentence[:at] + sentence[at + 1] + sentence[at] + sentence[at + 2 :]
-        if chance(0.3):
-            sentence = sentence[0].upper() + sentence[1:] + "."
-        captions.append(sentence)
+        captions.append(speaker.finish(sentence, STYLES[int(scenes.style[i])]))
+    return captions
+
+
+def describe_two(
+    first: Scenes,
+    second: Scenes,
+    generator: torch.Generator,
+    *,
+    complete: bool = False,
+    rarely: float = RARELY,
+) -> list[str]:
+    """One caption for each pair of objects, as `describe` has it.
+
+    What stands still is seldom said to, and pairs of which nothing more is said are named from the
+    left, or from above.
+    """
+    speaker = Speaker(generator, complete, rarely, {})
+    still = MOTIONS.index("still")
+    across = (second.x - first.x).abs() > (second.y - first.y).abs()
+    captions = []
+    for i in range(len(first)):
+        things = [
+            " ".join(
+                w
+                for w in (
+                    speaker.thing(scenes, i),
+                    speaker.act(scenes, i, 0.3 if int(scenes.motion[i]) == still else 0.95),
+                )
+                if w
+            )
+            for scenes in (first, second)
+        ]
+        sentence = speaker.pick(BESIDE if across[i] else ABOVE).format(*things)
+        where = speaker.place(first, i)
+        if where and speaker.chance(0.3):
+            sentence = f"{where}, {sentence}"
+        elif where:
+            sentence = f"{sentence} {where}"
+        captions.append(speaker.finish(sentence, STYLES[int(first.style[i])]))
     return captions

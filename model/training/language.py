@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
+import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
@@ -11,6 +12,8 @@ from model.training import captions, synonyms
 
 MAX_LENGTH = 64
 VOCABULARY = 512
+# How sure a head is at first of where it looks.
+SURE = 1.5
 
 
 def build_tokenizer(folder: Path) -> None:
@@ -37,10 +40,12 @@ def build_tokenizer(folder: Path) -> None:
     # Behind the common words, so that weights that know only those can be trained further.
     rarer = chain(*captions.RARER.values(), *captions.RARER_PLACES.values())
     rare = words(rarer) - common
+    relations = (phrase.format("", "") for phrase in captions.BESIDE + captions.ABOVE)
+    between = words(relations) - common - rare
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
     pieces += [(letter, -9.0) for letter in letters]
-    pieces += [(word, -4.0) for word in (*sorted(common), *sorted(rare))]
+    pieces += [(word, -4.0) for word in (*sorted(common), *sorted(rare), *sorted(between))]
     if len(pieces) > VOCABULARY:
         raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
@@ -62,14 +67,18 @@ def build_tokenizer(folder: Path) -> None:
 
 
 def new_text_encoder(width: int) -> UMT5EncoderModel:
-    """An untrained UMT5 encoder of the given width."""
+    """An untrained UMT5 encoder of the given width.
+
+    Its heads look at first at the word before, the one after, two before, two after, all before
+    and all after: whose colour it is depends on where it is said.
+    """
     config = UMT5Config(
         vocab_size=VOCABULARY,
         d_model=width,
-        d_kv=32,
+        d_kv=width // 6,
         d_ff=2 * width,
-        num_layers=3,
-        num_heads=width // 32,
+        num_layers=5,
+        num_heads=6,
         relative_attention_num_buckets=32,
         relative_attention_max_distance=128,
         feed_forward_proj="gated-gelu",
@@ -78,4 +87,11 @@ def new_text_encoder(width: int) -> UMT5EncoderModel:
         eos_token_id=1,
         is_encoder_decoder=False,
     )
-    return UMT5EncoderModel(config)
+    encoder = UMT5EncoderModel(config)
+    apart = torch.cat([-torch.arange(16), torch.arange(16)])  # the last buckets are further apart
+    looks = [-(apart - words).abs().float() for words in (-1, 1, -2, 2)]
+    looks += [torch.where(apart * side > 0, -0.1 * apart.abs(), -8.0) for side in (-1, 1)]
+    for name, bias in encoder.named_parameters():
+        if name.endswith("relative_attention_bias.weight"):
+            bias.data.copy_(SURE * torch.stack(looks, 1))
+    return encoder

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.training import led, scenes
+from model.training import led, pairs, scenes
 from model.training.bending import Bend
 from model.training.scenes import Scenes
 from model.training.weights import load_vae
@@ -32,7 +32,7 @@ class Bucket(NamedTuple):
     `detail` ones are windows of pictures up to 1080p. Of those with a `tail`, the last latent
     frames, so many, are as a request gives them; clips that are `led` were on another way before,
     the others always moved as they do there. Clips of `LONG` frames are as long as a window;
-    shorter ones cost less, and there the shape is learnt.
+    shorter ones cost less, and there the shape is learnt. Most show one of the `objects`, some two.
     """
 
     name: str
@@ -43,11 +43,12 @@ class Bucket(NamedTuple):
     tail: int = 0
     frames: int = 25
     led: bool = True
+    objects: int = 1
 
     @property
     def bent(self) -> bool:
         """Whether each clip is drawn wrong as well (`bending`)."""
-        return not self.tail
+        return not self.tail and self.objects == 1
 
 
 LONG = 65
@@ -70,6 +71,10 @@ BUCKETS = (
     Bucket("wide-long-clip", 160, 256, 0.04, tail=2, frames=LONG),
     Bucket("square-long-clip", 192, 192, 0.02, tail=2, frames=LONG),
     Bucket("wide-long-before", 160, 256, 0.02, tail=2, frames=LONG, led=False),
+    Bucket("wide-pair", 160, 256, 0.45, objects=2),
+    Bucket("square-pair", 192, 192, 0.20, objects=2),
+    Bucket("tall-pair", 256, 160, 0.18, objects=2),
+    Bucket("wide-pair-long", 160, 256, 0.10, frames=LONG, objects=2),
 )
 LATER = 0.25
 FIELDS = [f.name for f in fields(Scenes)]
@@ -77,26 +82,35 @@ FIELDS = [f.name for f in fields(Scenes)]
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Clips from the pool: normalised latents `[b, c, t, h, w]`, token coverage `[b, t, h, w]`, and
-    the latents of the same scenes drawn wrong, if their bucket has them (else the same).
+    """Clips from the pool: normalised latents `[b, c, t, h, w]`, each object's scenes with its
+    token coverage `[b, t, h, w]`, and the latents of the same scenes drawn wrong, if their bucket
+    has them (else the same).
     """
 
     latents: Tensor
-    coverage: Tensor
-    scenes: Scenes
+    objects: tuple[tuple[Scenes, Tensor], ...]
     bent: Tensor
+
+    @property
+    def scenes(self) -> Scenes:
+        """The first objects'."""
+        return self.objects[0][0]
+
+    @property
+    def coverage(self) -> Tensor:
+        """What share of each token an object covers, `[b, t, h, w]`."""
+        return torch.stack([coverage for _, coverage in self.objects]).sum(0)
 
     def to(self, device: torch.device | str) -> "Clips":
         """The same clips on another device."""
-        latents, coverage, bent = (
-            tensor.to(device) for tensor in (self.latents, self.coverage, self.bent)
-        )
-        return Clips(latents, coverage, self.scenes.to(device), bent)
+        objects = tuple((scenes.to(device), cover.to(device)) for scenes, cover in self.objects)
+        return Clips(self.latents.to(device), objects, self.bent.to(device))
 
     def between(self, start: int, stop: int) -> "Clips":
         """Their latent frames `start` to `stop`."""
         latents, bent = (x[:, :, start:stop] for x in (self.latents, self.bent))
-        return Clips(latents, self.coverage[:, start:stop], self.scenes, bent)
+        objects = tuple((scenes, cover[:, start:stop]) for scenes, cover in self.objects)
+        return Clips(latents, objects, bent)
 
 
 class Pool:
@@ -106,14 +120,13 @@ class Pool:
         self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: Literal["r", "r+"]
     ) -> None:
         t, h, w = (bucket.frames - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
-        self.latent_shape, self.cover_shape = (channels, t, h, w), (t, h // 2, w // 2)
-        self.bent = bucket.bent
+        self.latent_shape, self.bent, n = (channels, t, h, w), bucket.bent, bucket.objects
         record = np.dtype(
             [
                 ("latents", np.uint16, self.latent_shape),
                 ("bent", np.uint16, self.latent_shape if bucket.bent else (0,)),
-                ("coverage", np.uint8, self.cover_shape),
-                ("scene", np.float32, (len(FIELDS) + 2,)),
+                ("coverage", np.uint8, (n, t, h // 2, w // 2)),
+                ("scene", np.float32, (n, len(FIELDS) + 2)),
             ]
         )
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,10 +151,11 @@ class Pool:
             slot["latents"] = clips.latents[i].bfloat16().view(torch.uint16).numpy()
             if self.bent:
                 slot["bent"] = clips.bent[i].bfloat16().view(torch.uint16).numpy()
-            slot["coverage"] = (clips.coverage[i] * 255).round().byte().numpy()
-            slot["scene"] = torch.cat(
-                [torch.as_tensor(getattr(clips.scenes, n)[i]).float().view(-1) for n in FIELDS]
-            ).numpy()
+            for k, (scene, coverage) in enumerate(clips.objects):
+                slot["coverage"][k] = (coverage[i] * 255).round().byte().numpy()
+                slot["scene"][k] = torch.cat(
+                    [getattr(scene, name)[i].float().view(-1) for name in FIELDS]
+                ).numpy()
         partial = self.count_path.with_suffix(".part")
         partial.write_text(str(first + len(clips.scenes)))
         partial.replace(self.count_path)
@@ -161,27 +175,33 @@ class Pool:
         available = min(self.drawn, self.capacity)
         index = torch.randint(available, (count * 16 + 32,), generator=generator).numpy()
         if odds is not None:
-            shape = self.records["scene"][index, FIELDS.index("shape")].astype(int)
+            shape = self.records["scene"][index, 0, FIELDS.index("shape")].astype(int)
             likely = np.array([odds[name] for name in scenes.SHAPES])[shape]
             index = index[torch.rand(len(index), generator=generator).numpy() < likely]
         if opening is not None:
-            fits = (self.records["scene"][index, -1] == 0) == opening
+            fits = (self.records["scene"][index, 0, -1] == 0) == opening
             index = index[fits] if fits.any() else index
         rows = self.records[index[:count]]
-        flat = torch.from_numpy(rows["scene"].copy())
-        columns, at = [], 0
-        for name in FIELDS:
-            size = 3 if name == "tint" else 1
-            value = flat[:, at : at + size]
-            value = value if name == "tint" else value[:, 0]
-            whole = name in ("shape", "colour", "motion", "background", "style", "size", "speed")
-            columns.append(value.long() if whole else value)
-            at += size
         latents, bent = (
             torch.from_numpy(rows[name].copy()).view(torch.bfloat16) for name in ("latents", "bent")
         )
-        coverage = torch.from_numpy(rows["coverage"].copy()).float() / 255
-        return Clips(latents, coverage, Scenes(*columns), bent if self.bent else latents)
+        flat = torch.from_numpy(rows["scene"].copy()).unbind(1)
+        coverage = (torch.from_numpy(rows["coverage"].copy()).float() / 255).unbind(1)
+        objects = tuple(zip(map(_scenes, flat), coverage, strict=True))
+        return Clips(latents, objects, bent if self.bent else latents)
+
+
+def _scenes(rows: Tensor) -> Scenes:
+    """Scenes from their records."""
+    columns, at = [], 0
+    for name in FIELDS:
+        size = 3 if name == "tint" else 1
+        value = rows[:, at : at + size]
+        value = value if name == "tint" else value[:, 0]
+        whole = name in ("shape", "colour", "motion", "background", "style", "size", "speed")
+        columns.append(value.long() if whole else value)
+        at += size
+    return Scenes(*columns)
 
 
 def count_path(folder: Path, bucket: Bucket) -> Path:
@@ -191,9 +211,16 @@ def count_path(folder: Path, bucket: Bucket) -> Path:
 
 def draw(
     bucket: Bucket, count: int, generator: torch.Generator, device: str = "cpu"
-) -> tuple[Scenes, Tensor, Tensor, Tensor | None]:
-    """Scenes of a bucket with their frames and coverage, and the same drawn wrong, on a device."""
+) -> tuple[tuple[tuple[Scenes, Tensor], ...], Tensor, Tensor | None]:
+    """Objects of a bucket with their coverage `[b, f, h, w]`, their clips, and the same drawn
+    wrong, on a device.
+    """
     h, w, f = bucket.height, bucket.width, bucket.frames
+    if bucket.objects == 2:
+        both = pairs.sample(count, generator, aspect=w / h)
+        first, second = (scene.to(device) for scene in both)
+        frames, covers = pairs.render((first, second), f, h, w)
+        return tuple(zip(both, covers, strict=True)), frames, None
     if bucket.tail:
         batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
         if bucket.led:
@@ -225,7 +252,7 @@ def draw(
     if bucket.bent:
         bends = [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
         bent, _ = how(batch.to(device), f, bends=bends)
-    return batch, frames, coverage, bent
+    return ((batch, coverage),), frames, bent
 
 
 def _along(
@@ -238,7 +265,11 @@ def _along(
 
 @torch.no_grad()
 def encode(
-    vae: VAE, bucket: Bucket, batch: Scenes, frames: Tensor, coverage: Tensor, bent: Tensor | None
+    vae: VAE,
+    bucket: Bucket,
+    objects: tuple[tuple[Scenes, Tensor], ...],
+    frames: Tensor,
+    bent: Tensor | None,
 ) -> Clips:
     """Frames as normalised latents, with the coverage of each token."""
 
@@ -249,11 +280,14 @@ def encode(
     latents = latents_of(frames)
     if bucket.tail:
         latents[:, :, -bucket.tail :] = led.ending(vae, frames.to(dtype), bucket.tail)
-    cells = F.avg_pool2d(coverage, 32)
-    first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
+    covered = []
+    for scene, coverage in objects:
+        cells = F.avg_pool2d(coverage, 32)
+        first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
+        covered.append((scene, torch.cat([first, rest], 1).cpu()))
     latents = latents.cpu()
     wrong = latents if bent is None else latents_of(bent).cpu()
-    return Clips(latents, torch.cat([first, rest], 1).cpu(), batch, wrong)
+    return Clips(latents, tuple(covered), wrong)
 
 
 def fill(

@@ -1,5 +1,6 @@
 """The networks that are trained together: transformer, text encoder and a throw-away head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from model.training import checkpoints, language
 from model.training.latents import Clips
-from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES
+from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
 from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
 
 TEXT_DIM = 192
@@ -41,21 +42,50 @@ class Truth(nn.Module):
         """Cross-entropies over the noisy frames' tokens `[b, n, d]`; classes where covered."""
         tokens = self.norm(tokens.float())
         cover, *logits = self.out(tokens).split(self.classes, -1)
-        coverage = clips.coverage.flatten(1)
+        coverage = clips.coverage.flatten(1).clamp(max=1)
         wanted = noisy[:, :, None].expand(-1, -1, clips.coverage[0, 0].numel()).flatten(1).float()
         total = F.binary_cross_entropy_with_logits(cover[..., 0], coverage, reduction="none")
         total = (total * wanted).sum() / wanted.sum()
-        inside = wanted * (coverage > 0.3)
-        names = ("shape", "colour", "motion")
-        for scores, name in zip(logits, names, strict=True):
-            target = getattr(clips.scenes, name)[:, None].expand(-1, scores.shape[1])
-            each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
-            total = total + 0.3 * (each * inside).sum() / inside.sum().clamp(min=1)
+        inside = torch.stack([wanted * (cover.flatten(1) > 0.3) for _, cover in clips.objects])
+        for (scenes, _), here in zip(clips.objects, inside, strict=True):
+            for scores, name in zip(logits, ("shape", "colour", "motion"), strict=True):
+                target = getattr(scenes, name)[:, None].expand(-1, scores.shape[1])
+                each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
+                total = total + 0.3 * (each * here).sum() / inside.sum().clamp(min=1)
         around = self.around(tokens).split((len(BACKGROUNDS), len(STYLES)), -1)
         for scores, name in zip(around, ("background", "style"), strict=True):
             target = getattr(clips.scenes, name)[:, None].expand(-1, scores.shape[1])
             each = F.cross_entropy(scores.transpose(1, 2), target, reduction="none")
             total = total + 0.3 * (each * wanted).sum() / wanted.sum()
+        return total
+
+
+class Said(nn.Module):
+    """The throw-away head of the text encoder: what is said of each of two objects.
+
+    It reads as the transformer does, by attention to the words: of each attribute of the first
+    object and of the second with a query of its own. So the words come to say whose they are; from
+    pictures alone they did not, since neither side gains while the other does not do it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        classes = {"shape": len(SHAPES), "colour": len(COLOURS), "motion": len(MOTIONS)}
+        self.queries = nn.Parameter(torch.randn(2, len(classes), width))
+        self.out = nn.ModuleDict({name: nn.Linear(width, n) for name, n in classes.items()})
+
+    def loss(self, text: Tensor, pair: Sequence[Scenes]) -> Tensor:
+        """Cross-entropies over captions `[b, l, d]` of pairs; colours where the style has them."""
+        text = text.float()
+        scores = torch.einsum("bld,kad->bkal", text, self.queries)
+        scores = scores.masked_fill(~text.any(-1)[:, None, None], float("-inf"))
+        read = torch.einsum("bkal,bld->abkd", scores.softmax(-1), text)
+        total = text.new_zeros(())
+        for (name, out), part in zip(self.out.items(), read, strict=True):
+            for k, scenes in enumerate(pair):
+                each = F.cross_entropy(out(part[:, k]), getattr(scenes, name), reduction="none")
+                counts = scenes.style < STYLES.index("bw") if name == "colour" else each > -1
+                total = total + (each * counts).sum() / counts.sum().clamp(min=1)
         return total
 
 
@@ -67,6 +97,7 @@ class Learner(nn.Module):
         self.transformer = Transformer(TINY)
         self.text = language.new_text_encoder(TEXT_DIM)
         self.truth = Truth(TINY.width)
+        self.said = Said(TEXT_DIM)
         with torch.no_grad():
             nn.init.zeros_(self.transformer.proj_out.weight)
             nn.init.zeros_(self.transformer.proj_out.bias)
@@ -78,7 +109,7 @@ class Learner(nn.Module):
 def to_compute(module: nn.Module, dtype: torch.dtype) -> None:
     """Cast the parameters, but not those that a checkpoint keeps in float32."""
     for name, parameter in module.named_parameters():
-        if not any(part in name for part in (*FLOAT32_MODULES, "truth")):
+        if not any(part in name for part in (*FLOAT32_MODULES, "truth", "said")):
             parameter.data = parameter.data.to(dtype)
 
 

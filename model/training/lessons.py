@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from model.schedule import shifted
 from model.training import captions
 from model.training.latents import BUCKETS, LATER, LONG, Bucket, Clips, Pool
 
@@ -37,6 +38,8 @@ LONG_LED = ((0, 0.05), (1, 0.35), (2, 0.05), (3, 0.12), (4, 0.31), (5, 0.07), (6
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
 LENGTHS = ((1, 0.48), (3, 0.22), (7, 0.30))
+# The same of two objects: which attribute is whose is learnt of all things the slowest.
+PAIR_LENGTHS = ((1, 0.62), (3, 0.14), (7, 0.24))
 # How often a clip as long as a window is shown whole; else it loses some of its end, or, if it is
 # led there, some of its beginning where it does not open.
 WHOLE = 0.7
@@ -57,9 +60,11 @@ BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.
 SILENT = 0.1
 # Share of the sampler's clips, among those that a reward model is shown, that go on.
-GOING_ON = 0.4
+GOING_ON = 0.3
 # How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
+# Share of two objects' that are bent further: colours are dealt out before anything is seen.
+PAIR_EARLY, PAIR_SHIFT = 0.3, 8.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
 DETAIL_NOISE = 0.55
 
@@ -114,7 +119,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     long = bucket.frames == LONG
     t = full
     if not (bucket.detail or bucket.tail or long):
-        t = LENGTHS[choose([share for _, share in LENGTHS])][0]
+        t = draw_length(bucket, generator)
     later = 0.5 if bucket.tail or long else LATER if t == full else 0
     free = bucket.detail or not bucket.led
     opening = None if free else float(uniform(1)) >= later
@@ -134,9 +139,12 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     if t > 1:
         clean = draw_clean(clips, generator, bucket)
     b = len(clips.scenes)
-    texts = captions.describe(clips.scenes, generator)
+    texts = say(clips, generator)
     texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
+    if bucket.objects == 2:
+        early = shifted(uniform(b), PAIR_SHIFT)
+        level = torch.where(uniform(b) < PAIR_EARLY, early, level)
     own = None
     if goes_on and float(uniform(1)) < OWN:
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
@@ -155,11 +163,17 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
 
     goes_on = bool(torch.rand((), generator=generator) < GOING_ON)
-    kinds = [k for k, b in enumerate(BUCKETS) if not b.detail and (goes_on or not b.tail)]
+    kinds = [
+        k
+        for k, b in enumerate(BUCKETS)
+        if not b.detail
+        and (goes_on or not b.tail)
+        and (b.objects == 1 or (b.frames != LONG and not goes_on))
+    ]
     k = kinds[choose([BUCKETS[k].share for k in kinds])]
     bucket, t = BUCKETS[k], pools[k].latent_shape[1]
     if bucket.frames != LONG and not goes_on:
-        t = LENGTHS[choose([share for _, share in LENGTHS])][0]
+        t = draw_length(bucket, generator)
     count = max(1, tokens // (4 * bucket.height * bucket.width // 1024 * t))
     clips = pools[k].sample(count, generator, opening=not goes_on, odds=ODDS)
     clips = clips.between(0, t)
@@ -168,8 +182,23 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     if goes_on:
         clean = draw_clean(clips, generator, bucket)
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * torch.rand(b, generator=generator)
-    texts = captions.describe(clips.scenes, generator)
+    texts = say(clips, generator)
     return Lesson(clips, texts, clean, torch.ones(b), torch.zeros(b, dtype=torch.bool), own)
+
+
+def draw_length(bucket: Bucket, generator: torch.Generator) -> int:
+    """How many latent frames of a bucket's clips a step shows."""
+    lengths = LENGTHS if bucket.objects == 1 else PAIR_LENGTHS
+    shares = torch.tensor([share for _, share in lengths])
+    return lengths[int(torch.multinomial(shares, 1, generator=generator))][0]
+
+
+def say(clips: Clips, generator: torch.Generator) -> list[str]:
+    """A caption of each clip."""
+    if len(clips.objects) == 1:
+        return captions.describe(clips.scenes, generator)
+    (first, _), (second, _) = clips.objects
+    return captions.describe_two(first, second, generator)
 
 
 def beside(clean: Tensor) -> Tensor:
@@ -201,7 +230,7 @@ def draw_level(count: int, generator: torch.Generator) -> Tensor:
     every sample begins.
     """
     uniform = torch.rand(count, generator=generator)
-    high = HIGH_SHIFT * uniform / (1 + (HIGH_SHIFT - 1) * uniform)
+    high = shifted(uniform, HIGH_SHIFT)
     normal = (torch.randn(count, generator=generator) * 1.2 + 0.3).sigmoid()
     kind = torch.rand(count, generator=generator)
     return torch.where(kind < 0.05, 1.0, torch.where(kind < 0.55, high, normal))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model import Pipeline, Request
-from model.training import captions
+from model.training import captions, pairs
 from model.training.cases import FPS, Case, case, cases, psnr, right, to_image
 from model.training.detector import ATTRIBUTES, Detector
 from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
@@ -57,10 +57,23 @@ class Judge:
         clip = torch.cat(list(self.pipeline.generate(request)))
         return clip.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
+    @torch.no_grad()
+    def after(self, clip: Tensor) -> Tensor:
+        """A clip after the autoencoder."""
+        return self.vae.decode(self.vae.encode(clip)).clamp(-1, 1)
+
     def sees(self, clip: Tensor, scene: Scenes, *names: str) -> Verdict:
         """Which of these attributes are right."""
         found = right(self.detector.look(clip), scene)
         return {name: found[name] for name in names}
+
+    def sees_two(self, clip: Tensor, pair: tuple[Scenes, Scenes], *names: str) -> Verdict:
+        """Which attributes are right of both objects, each looked at in its half of the picture."""
+        around = self.sees(clip, pair[0], "background", "style")
+        halves = clip.chunk(2, dim=4 if pairs.side_by_side(*pair) else 3)
+        each = [self.sees(half, scene, *names) for half, scene in zip(halves, pair, strict=True)]
+        both = {name: [verdict[name] for verdict in each] for name in names}
+        return {n: None if None in found else all(found) for n, found in both.items()} | around
 
     def velocity(self, clip: Tensor) -> Tensor:
         """Half heights a second `[2]` of the object over a clip of SPAN frames."""
@@ -96,8 +109,7 @@ def rendered(judge: Judge, asked: Case) -> Made:
 
 def decoded(judge: Judge, asked: Case) -> Made:
     """The same after the autoencoder: the most that a transformer can reach."""
-    with torch.no_grad():
-        clip = judge.vae.decode(judge.vae.encode(asked.real(CLIP))).clamp(-1, 1)
+    clip = judge.after(asked.real(CLIP))
     return clip, judge.sees(clip, asked.scene, *ATTRIBUTES)
 
 
@@ -130,6 +142,52 @@ def image(judge: Judge, asked: Case) -> Made:
     clip = judge.make(asked, image=to_image(start))
     seen = judge.sees(clip, asked.scene, *ATTRIBUTES)
     return clip, seen | {"first frame, dB": psnr(clip[0, :, 0], start)}
+
+
+def two(
+    judge: Judge, asked: Case, *, frames: int = CLIP, held_out: bool = False, truth: bool = False
+) -> Made:
+    """A clip of two objects from words alone, or as they are after the autoencoder.
+
+    Each has a colour that training showed its shape in, unless they are `held_out`. In longer clips
+    than short ones they leave their halves, and their motions are not judged.
+    """
+    generator = torch.Generator().manual_seed(asked.seed)
+    pair = pairs.sample(1, generator, held_out=held_out, aspect=asked.width / asked.height)
+    prompt = captions.describe_two(*pair, generator, complete=True, rarely=0)[0]
+    if truth:
+        clip = judge.after(pairs.render(pair, frames, asked.height, asked.width)[0])
+    else:
+        clip = judge.make(replace(asked, prompt=prompt), frames=frames)
+    names = ("shape", "colour", "motion")[: 3 if frames == CLIP else 2]
+    return clip, judge.sees_two(clip, pair, *names)
+
+
+def behind(judge: Judge, asked: Case, *, truth: bool = False) -> Made:
+    """More of a clip whose right object moves left: it passes behind the other and comes out again.
+
+    Both are looked at in the last quarter of a second, when they are apart.
+    """
+    asked = replace(asked, height=160, width=256)
+    generator = torch.Generator().manual_seed(asked.seed)
+    front, other = pairs.sample(1, generator, held_out=True, aspect=1.6)
+    common = {"style": front.style % 2, "size": torch.tensor([1]), "speed": torch.tensor([1])}
+    still, left = (torch.tensor([MOTIONS.index(name)]) for name in ("still", "left"))
+    pair = (
+        replace(front, motion=still, x=torch.zeros(1), y=torch.zeros(1), **common),
+        replace(other, motion=left, x=torch.tensor([0.92]), y=torch.zeros(1), **common),
+    )
+    clip, _ = pairs.render(pair, WINDOW, asked.height, asked.width)
+    if truth:
+        clip = judge.after(clip)
+    else:
+        prompt = captions.describe_two(*pair, generator, complete=True, rarely=0)[0]
+        known = frames_of(clip[:, :, :CLIP])
+        made = judge.make(replace(asked, prompt=prompt), before=known, frames=WINDOW - CLIP)
+        clip = torch.cat([clip[:, :, :CLIP], made], 2)
+    parts = (clip[:, :, -4:, :, 88:168], clip[:, :, -4:, :, 8:88])
+    each = [judge.sees(p, s, "shape", "colour") for p, s in zip(parts, pair, strict=True)]
+    return clip, {name: all(verdict[name] for verdict in each) for name in each[0]}
 
 
 def ends(judge: Judge, asked: Case) -> Made:
@@ -239,6 +297,13 @@ MODES: dict[str, tuple[Callable[[Judge, Case], Made], float]] = {
     "text to video": (text, 1.0),
     "text to video, 4 s": (four_seconds, 0.25),
     "still image": (still, 0.5),
+    "two objects, decoded truth (ceiling)": (partial(two, truth=True), 0.5),
+    "two objects": (two, 0.5),
+    "two objects, held out each": (partial(two, held_out=True), 0.25),
+    "two objects, 4 s": (partial(two, frames=WINDOW), 0.12),
+    "two objects, still image": (partial(two, frames=1), 0.25),
+    "behind another and out again, decoded truth": (partial(behind, truth=True), 0.12),
+    "behind another and out again": (behind, 0.12),
     "image to video": (image, 0.25),
     "first and last frame": (ends, 0.25),
     "extend forward": (extend, 0.25),

@@ -16,9 +16,17 @@ class Weights:
     """The fp32 masters of `model`'s parameters with their optimisers and moving average."""
 
     def __init__(
-        self, model: nn.Module, *, lr: float, ema: float = 0.998, plain: tuple[str, ...] = ()
+        self,
+        model: nn.Module,
+        *,
+        lr: float,
+        ema: float = 0.998,
+        plain: tuple[str, ...] = (),
+        held: tuple[str, ...] = (),
     ) -> None:
-        """`plain` are parts of parameter names that AdamW steps although they are matrices."""
+        """`plain` are parts of parameter names that AdamW steps although they are matrices, `held`
+        ones are not stepped.
+        """
         self.named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self.masters = [nn.Parameter(_as_matrix(p.detach().float())) for _, p in self.named]
         self.average = [m.detach().clone() for m in self.masters]
@@ -26,6 +34,9 @@ class Weights:
         self.steps = 0
         matrices, rest = [], []
         for (name, _), master in zip(self.named, self.masters, strict=True):
+            if any(part in name for part in held):
+                master.requires_grad = False
+                continue
             matrix = master.dim() == 2 and min(master.shape) > 1
             matrix = matrix and not any(part in name for part in plain)
             (matrices if matrix else rest).append(master)
@@ -40,7 +51,7 @@ class Weights:
     def step(self, scale: float, *, clip: float = 1.0) -> float:
         """One update at `scale` times the base learning rates; returns the gradient's norm."""
         for (_, parameter), master in zip(self.named, self.masters, strict=True):
-            gradient = parameter.grad if parameter.grad is not None else None
+            gradient = parameter.grad if master.requires_grad else None
             master.grad = None if gradient is None else gradient.float().reshape(master.shape)
             parameter.grad = None
         norm = nn.utils.clip_grad_norm_(self.masters, clip)

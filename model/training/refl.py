@@ -7,18 +7,21 @@ gradient goes through that last step alone. The flow loss never shows the learne
 this one is made of them.
 """
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.schedule import ScheduleConfig, schedule
 from model.text import TextEncoder
+from model.training import pairs
 from model.training.geometry import nearest, overlap
+from model.training.latents import Clips
 from model.training.learner import Learner, remade
 from model.training.lessons import BESIDE_WEIGHT, Lesson, beside
-from model.training.reward import SEEN, Reward
+from model.training.reward import SEEN, Reward, cross_entropies
+from model.training.scenes import Scenes
 
 #: How a request for kinora-tiny is sampled when it says nothing of it.
 STEPS, GUIDANCE, SCHEDULE = 16, 3.5, ScheduleConfig(solver="euler", shift=4.0)
@@ -44,12 +47,13 @@ def loss_of(
     """How far clips made of a lesson's prompts are from their shapes: `reward` by their class,
     `bent` by the outline in the opening frame, and `right`, the share of frames that have them.
     Where frames are given the way of the object is known too, and `off` is how far it is from that.
-    The rest the flow loss teaches.
+    Of two objects each is looked at in its half of the picture, and its colour too. The rest the
+    flow loss teaches.
     """
     weight = learner.transformer.proj_out.weight
     clips, clean = lesson.clips.to(weight.device), lesson.clean.to(weight.device)
     given = clips.latents.float()
-    b, _, t, _, _ = given.shape
+    b = len(given)
     noise = torch.randn(given.shape, generator=generator).to(weight.device)
     levels = schedule(SCHEDULE, STEPS).sigmas.tolist()
     latest = LAST if lesson.own is None else LAST_PLACE
@@ -74,23 +78,50 @@ def loss_of(
         silent = velocity(both[b:], x, levels[last])
     said = velocity(both[:b], x, levels[last])
     made = held(x - levels[last] * (silent + GUIDANCE * (said - silent)))
-    logits, where = reward(made)
-    seen = ((clips.coverage.mean((2, 3)) > SEEN) & ~clean).float()
+    asked = ("shape",) if len(clips.objects) == 1 else ("shape", "colour")
+    found: list[dict[str, Tensor]] = []
+    for scenes, coverage, rows, half in views(clips):
+        logits, where = reward(half(made))
+        seen = ((coverage.mean((2, 3)) > SEEN) & ~clean[rows]).float()
+        scores = {name: logits[name] / SOFTER for name in asked}
+        wrong = torch.stack(list(cross_entropies(scores, scenes, seen).values())).sum(0)
+        right = (logits["shape"].argmax(-1) == scenes.shape[:, None]).float()
+        mask = where[:, 0].sigmoid()
+        outline = nearest(mask.detach().cpu(), scenes.shape.cpu()).to(mask)
+        with torch.no_grad():
+            there = reward(half(clips.latents.float()))[1].sigmoid()
+        near = 1 + (BESIDE_WEIGHT - 1) * beside(clean[rows]).float()
+        led = seen * near * clean[rows].any(1, keepdim=True)
+        found.append(
+            {
+                "reward": _mean(wrong, seen),
+                "bent": _mean(1 - overlap(mask, outline), seen[:, 0]),
+                "off": _mean(1 - overlap(where.sigmoid(), there), led),
+                "right": _mean(right, seen),
+            }
+        )
+    parts = {name: torch.stack([f[name] for f in found]).mean() for name in found[0]}
+    loss = parts["reward"] + BENT_WEIGHT * parts["bent"] + OFF_WEIGHT * parts["off"]
+    return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
 
-    def mean(values: Tensor, counts: Tensor) -> Tensor:
-        return (values * counts).sum() / counts.sum().clamp(min=1)
 
-    scores = logits["shape"].flatten(0, 1)
-    asked = clips.scenes.shape.repeat_interleave(t)
-    each = F.cross_entropy(scores / SOFTER, asked, reduction="none")
-    loss, right = (mean(v, seen.flatten()) for v in (each, (scores.argmax(1) == asked).float()))
-    mask = where[:, 0].sigmoid()
-    outline = nearest(mask.detach().cpu(), lesson.clips.scenes.shape).to(mask)
-    bent = mean(1 - overlap(mask, outline), seen[:, 0])
-    with torch.no_grad():
-        there = reward(clips.latents.float())[1].sigmoid()
-    near = 1 + (BESIDE_WEIGHT - 1) * beside(clean).float()
-    off = mean(1 - overlap(where.sigmoid(), there), seen * near * clean.any(1, keepdim=True))
-    parts = {"reward": loss, "bent": bent, "off": off, "right": right}
-    parts = {name: value.detach() for name, value in parts.items()}
-    return {"loss": loss + BENT_WEIGHT * bent + OFF_WEIGHT * off} | parts
+def _mean(values: Tensor, counts: Tensor) -> Tensor:
+    return (values * counts).sum() / counts.sum().clamp(min=1)
+
+
+def views(clips: Clips) -> Iterator[tuple[Scenes, Tensor, Tensor, Callable[[Tensor], Tensor]]]:
+    """What is to be looked at: scenes of one object each, their coverage, which clips these are,
+    and what takes the part of latents where it is.
+    """
+    if len(clips.objects) == 1:
+        yield clips.scenes, clips.coverage, torch.arange(len(clips.scenes)), lambda x: x
+        return
+    across = pairs.side_by_side(*(scenes for scenes, _ in clips.objects))
+    for dim, which in ((-1, across), (-2, ~across)):
+        rows = which.nonzero()[:, 0]
+        for k, (scenes, coverage) in enumerate(clips.objects if len(rows) else ()):
+
+            def half(x: Tensor, rows: Tensor = rows, k: int = k, dim: int = dim) -> Tensor:
+                return x[rows].chunk(2, dim)[k]
+
+            yield scenes.take(rows), half(coverage), rows, half

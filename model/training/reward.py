@@ -80,7 +80,7 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
     """Learn from the pool of a transformer's training folder; writes `reward.safetensors` there."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    buckets = [bucket for bucket in BUCKETS if not (bucket.detail or bucket.tail)]
+    buckets = [b for b in BUCKETS if not (b.detail or b.tail) and b.objects == 1]
     missing = [b.name for b in buckets if not count_path(folder / "pool", b).exists()]
     if missing:
         raise ValueError(f"{folder}/pool: no clips yet; run the transformer stage first")

@@ -158,7 +158,8 @@ def taught() -> set[str]:
     """Every word that captions say."""
     tables = (captions.WORDS, captions.PLACES, captions.RARER, captions.RARER_PLACES)
     said = chain(*(phrases for words in tables for phrases in words.values()))
-    return set(re.findall(r"[\w-]+", " ".join(said).lower()))
+    between = (phrase.format("", "") for phrase in captions.BESIDE + captions.ABOVE)
+    return set(re.findall(r"[\w-]+", " ".join([*said, *between]).lower()))
 
 
 def _forms(word: str, *, verb: bool) -> list[str]:

@@ -37,8 +37,11 @@ from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
 
-# Matrices that AdamW steps: embeddings, and the layers that meet data and truth.
-PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "attention_bias")
+# Matrices that AdamW steps: embeddings, and the layers that meet data, truth and what was said.
+PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "said", "attention_bias")
+# The text encoder's queries stay as they are drawn: UMT5 does not scale attention, and where both
+# sides of it grow each word soon looks at one other, wherever that is said.
+HELD = ("SelfAttention.q",)
 # How much more a token of the object weighs in the flow loss than one of the background.
 OBJECT_WEIGHT = 5.0
 # A clip's opening has half the deviation of later latent frames, and so a quarter of their errors;
@@ -128,6 +131,9 @@ def loss_of(
     opening = clips.scenes.phase == 0
     flow = flow.sum() + (OPENING_WEIGHT - 1) * flow[opening, :, 0].sum()
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
+    spoken = torch.tensor([bool(caption) for caption in lesson.texts], device=device)
+    if len(clips.objects) == 2 and spoken.any():
+        head = head + learner.said.loss(text[spoken], [s.take(spoken) for s, _ in clips.objects])
     name = "still" if t == 1 else "video"
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
 
@@ -145,7 +151,7 @@ def train(run: TransformerRun) -> None:
         take_weights(learner, run.start)
     learner.to(run.device)
     tokenizer = _text(learner, run.folder)
-    weights = Weights(learner, lr=run.lr, ema=0.998, plain=PLAIN)
+    weights = Weights(learner, lr=run.lr, ema=0.998, plain=PLAIN, held=HELD)
     if run.bf16:
         to_compute(learner, torch.bfloat16)
     spent = 0.0

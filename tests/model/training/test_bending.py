@@ -48,9 +48,9 @@ def test_the_same_seed_bends_alike_and_another_otherwise():
 
 
 @pytest.mark.parametrize("bucket", BUCKETS, ids=lambda bucket: bucket.name)
-def test_buckets_have_both_but_for_those_whose_end_is_given(bucket):
-    _, frames, _, bent = draw(bucket, 1, torch.Generator().manual_seed(2))
-    assert (bent is None) == bool(bucket.tail)
+def test_buckets_have_both_but_for_given_ends_and_pairs(bucket):
+    _, frames, bent = draw(bucket, 1, torch.Generator().manual_seed(2))
+    assert (bent is None) == (bool(bucket.tail) or bucket.objects == 2)
     assert bent is None or bent.shape == frames.shape
 
 

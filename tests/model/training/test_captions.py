@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from model.training import captions, language, scenes
+from model.training import captions, language, pairs, scenes
 from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES
 
 
@@ -55,7 +55,9 @@ def test_every_word_of_the_grammar_is_one_piece_and_other_words_are_spelled(
     language.build_tokenizer(tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
     generator = torch.Generator().manual_seed(1)
-    for text in captions.describe(scenes.sample(300, generator), generator, complete=True):
+    texts = captions.describe(scenes.sample(300, generator), generator, complete=True)
+    texts += captions.describe_two(*pairs.sample(300, generator), generator, complete=True)
+    for text in texts:
         pieces = tokenizer.encode(text).tokens
         assert "<unk>" not in pieces
         assert "▁" not in pieces, text  # the mark of a word that is not in the vocabulary

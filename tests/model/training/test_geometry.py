@@ -12,7 +12,7 @@ from model.training.scenes import SHAPES
 
 @pytest.mark.parametrize("frame", [0, 1, 4])
 def test_masks_are_where_the_renderer_draws(frame: int):
-    batch, _, coverage, _ = draw(BUCKETS[0], 6, torch.Generator().manual_seed(0))
+    ((batch, coverage),), _, _ = draw(BUCKETS[0], 6, torch.Generator().manual_seed(0))
     mask = true_mask(batch, torch.full((6,), frame), 40, 64)
     rendered = coverage[:, [0]] if frame == 0 else coverage[:, 4 * frame - 3 : 4 * frame + 1]
     assert (F.avg_pool2d(rendered.mean(1), 4) - mask).abs().mean() < 0.002

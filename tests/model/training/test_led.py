@@ -69,8 +69,8 @@ def test_the_ends_of_such_clips_are_decoded_as_they_were_given():
     """Without a past of standing still they would be visibly too bright."""
     vae = load_vae(WEIGHTS)
     for bucket in (b for b in BUCKETS if b.name in ("wide-picture", "wide-clip", "wide-before")):
-        scene, frames, coverage, bent = draw(bucket, 2, torch.Generator().manual_seed(5))
-        latents = encode(vae, bucket, scene, frames, coverage, bent).latents
+        objects, frames, bent = draw(bucket, 2, torch.Generator().manual_seed(5))
+        latents = encode(vae, bucket, objects, frames, bent).latents
         with torch.no_grad():
             decoded = vae.decode(vae.denormalize(latents)).clamp(-1, 1)
         end = slice(bucket.frames - 4 * bucket.tail, bucket.frames)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model import Pipeline
-from model.training import captions, detector, modes
+from model.training import captions, detector, modes, pairs, scenes
 from model.training.__main__ import WEIGHTS
 from model.training.cases import case
 from model.training.weights import load_vae
@@ -83,3 +83,17 @@ def test_a_scene_goes_on_where_its_opening_ends():
     opening = asked.real(modes.CLIP)
     assert torch.equal(asked.later(modes.CLIP, 0), opening)
     assert torch.equal(asked.later(13, 0.75), opening[:, :, 12:])
+
+
+def test_two_objects_are_each_looked_at_in_their_half(judge):
+    right, swapped, alone = 0, 0, 0
+    for seed in range(8):
+        pair = pairs.sample(1, torch.Generator().manual_seed(seed), aspect=1.6)
+        pair = tuple(replace(s, style=torch.tensor([0]), motion=torch.tensor([7])) for s in pair)
+        clip, _ = pairs.render(pair, modes.CLIP, 160, 256)
+        one, _ = scenes.render(pair[0], modes.CLIP, 160, 256)
+        names = ("colour", "motion")
+        right += all(judge.sees_two(clip, pair, *names).values())
+        swapped += judge.sees_two(clip, (pair[1], pair[0]), *names)["colour"] is not False
+        alone += judge.sees_two(one, pair, *names)["colour"] is not False
+    assert right >= 7 and swapped == 0 and alone == 0

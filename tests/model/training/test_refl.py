@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from app.embedded import default_checkpoint
 from model.text import TextEncoder
-from model.training import captions, language, refl, scenes
+from model.training import captions, language, pairs, refl, scenes
 from model.training.latents import Clips
 from model.training.learner import TINY, Learner
 from model.training.lessons import Lesson
@@ -21,7 +21,8 @@ CLASSES = {"shape": len(SHAPES), "colour": len(COLOURS)}
 
 def clips_of(batch: scenes.Scenes, frames: int, covered: float = 1) -> Clips:
     latents = torch.zeros(len(batch), TINY.in_channels, frames, 4, 4)
-    return Clips(latents, torch.full((len(batch), frames, 2, 2), float(covered)), batch, latents)
+    coverage = torch.full((len(batch), frames, 2, 2), float(covered))
+    return Clips(latents, ((batch, coverage),), latents)
 
 
 def lesson_of(clips: Clips, clean: torch.Tensor, own: torch.Tensor | None = None) -> Lesson:
@@ -93,3 +94,23 @@ def test_given_frames_are_not_judged(tmp_path: Path):
     assert float(terms["bent"]) == 0 < float(terms["off"])
     every = lesson_of(clips, torch.ones_like(clean))
     assert float(refl.loss_of(learner, text, judge, every, generator)["reward"]) == 0
+
+
+def test_of_two_objects_each_is_looked_at_where_it_is():
+    pair = pairs.sample(12, torch.Generator().manual_seed(1))  # beside and above each other
+    across = pairs.side_by_side(*pair)
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    place = torch.where(across[:, None, None], columns, rows).float()  # 0 to 3 along their line
+    latents = place[:, None, None].expand(-1, TINY.in_channels, 2, -1, -1)
+    covers = [(place < 2).float(), (place >= 2).float()]
+    objects = tuple(
+        (s, c[:, None].expand(-1, 2, -1, -1)) for s, c in zip(pair, covers, strict=True)
+    )
+    looked = [0, 0]
+    for scenes_, coverage, which, part in refl.views(Clips(latents, objects, latents)):
+        k = int(part(latents).mean() > 1.5)
+        looked[k] += len(which)
+        assert torch.equal(part(latents).unique(), torch.tensor([0.0, 1.0]) + 2 * k)
+        assert torch.equal(scenes_.colour, pair[k].colour[which])
+        assert coverage.min() == 1
+    assert looked == [12, 12] and 0 < across.sum() < 12
