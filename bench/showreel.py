@@ -17,7 +17,7 @@ PROMPTS = (
     "a big yellow star moves right over the sea, cartoon",
     "a white heart grows at sunset, cartoon",
     "a pencil sketch of a triangle that moves up on white",
-    "a big green square shrinks in a starry night, realistic",
+    "a purple star grows next to an orange ball in the night sky",
     "black and white film of a ring that moves left in the sky",
 )
 COLUMNS = 3

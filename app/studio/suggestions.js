@@ -17,6 +17,13 @@ const PROMPTS = [
   "an emerald pyramid stands still at dusk, realistic 3d",
   "a snow white hoop moves down gently in a blue sky with clouds",
   "a cobalt star shrinks above the waves, 2d animation",
+  "a red ball left of a blue star on a white background, cartoon",
+  "a pink heart and a white ring at night, 3d render",
+  "a big orange square next to a small purple ball on the grass, realistic",
+  "a red ball and a blue cube",
+  "a green triangle on the left and a red heart on the right, cartoon",
+  "a purple star grows next to an orange ball in the night sky",
+  "Pencil sketch: a heart moves up beside a square on a white background",
 ];
 
 /** `count` of them, in another order each time. */
