@@ -132,6 +132,7 @@ ABOVE = (
     "{0} and {1}", "{0} and {1}", "{0} above {1}", "{0} over {1}", "{1} below {0}",
     "{1} under {0}", "{0} at the top and {1} at the bottom",
 )  # fmt: skip
+JOINS = tuple(phrase.format("", "") for phrase in BESIDE + ABOVE)
 RARELY = 0.2
 TYPO = 0.04
 LEADS = ("", "", "", "", "a video of ", "a clip of ", "please show ", "imagine ", "there is ")

@@ -40,8 +40,7 @@ def build_tokenizer(folder: Path) -> None:
     # Behind the common words, so that weights that know only those can be trained further.
     rarer = chain(*captions.RARER.values(), *captions.RARER_PLACES.values())
     rare = words(rarer) - common
-    relations = (phrase.format("", "") for phrase in captions.BESIDE + captions.ABOVE)
-    between = words(relations) - common - rare
+    between = words(captions.JOINS) - common - rare
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
     pieces += [(letter, -9.0) for letter in letters]

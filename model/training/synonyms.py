@@ -158,8 +158,7 @@ def taught() -> set[str]:
     """Every word that captions say."""
     tables = (captions.WORDS, captions.PLACES, captions.RARER, captions.RARER_PLACES)
     said = chain(*(phrases for words in tables for phrases in words.values()))
-    between = (phrase.format("", "") for phrase in captions.BESIDE + captions.ABOVE)
-    return set(re.findall(r"[\w-]+", " ".join([*said, *between]).lower()))
+    return set(re.findall(r"[\w-]+", " ".join([*said, *captions.JOINS]).lower()))
 
 
 def _forms(word: str, *, verb: bool) -> list[str]:
