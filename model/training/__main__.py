@@ -48,7 +48,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="training state (runs/)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where to export")
-    parser.add_argument("--start", type=Path, help="checkpoint to go on from (its vae or transformer)")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint to go on from (its vae or transformer)"
+    )
     parser.add_argument("--minutes", type=float, help="length of the stage (its own default)")
     parser.add_argument(
         "--until", type=float, help="stop the transformer's stage after so many of its minutes"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from model.training import captions, scenes
 from model.training.detector import GRAY, HEADS, Seen
+from model.training.rendering import render
 from model.training.scenes import STYLES, Scenes
 
 SIZES = ((160, 256), (192, 192), (256, 160))  # height, width
@@ -28,13 +29,13 @@ class Case:
 
     def real(self, frames: int = CLIP) -> Tensor:
         """The rendered clip `[1, 3, frames, h, w]`; a longer one has a shorter in its middle."""
-        return scenes.render(self.scene, frames, self.height, self.width)[0]
+        return render(self.scene, frames, self.height, self.width)[0]
 
     def later(self, frames: int, seconds: float) -> Tensor:
         """`frames` of how the scene goes on that opens as a window, so many seconds after that."""
         scene = replace(self.scene, phase=self.scene.phase + seconds)
         length = (WINDOW - 1) / FPS
-        return scenes.render(scene, frames, self.height, self.width, length=length)[0]
+        return render(scene, frames, self.height, self.width, length=length)[0]
 
 
 def cases(count: int, *, seed: int = 2026) -> list[Case]:

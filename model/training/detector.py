@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from model.training import scenes
 from model.training.log import Log
+from model.training.rendering import render
 from model.training.scenes import (
     BACKGROUNDS,
     CAMERAS,
@@ -232,11 +233,11 @@ def draw(
     h, w = (height // parts, width) if down else (height, width // parts)
     top, left = (k * h, k * 0) if down else (k * 0, k * w)
     if vae is None:
-        clip, coverage = scenes.render(
+        clip, coverage = render(
             batch, SAMPLES, height, width, fps=8.0, window=(top, left, h, w), device=device
         )
     else:
-        whole, seen = scenes.render(batch, 2 * SAMPLES - 1, height, width, device=device)
+        whole, seen = render(batch, 2 * SAMPLES - 1, height, width, device=device)
         dtype = next(vae.parameters()).dtype
         with torch.no_grad():
             few = [vae.decode(vae.encode(some)) for some in whole.to(dtype).split(16)]

@@ -8,7 +8,18 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from model.training import captions, synonyms
+from model.training import synonyms
+from model.training.words import (
+    GOING,
+    JOINS,
+    LEADS,
+    PLACES,
+    RARER,
+    RARER_PLACES,
+    TAILS,
+    WAYS,
+    WORDS,
+)
 
 MAX_LENGTH = 64
 VOCABULARY = 1024
@@ -46,11 +57,8 @@ def plain_tokenizer() -> Tokenizer:
             pre_tokenizers.Metaspace(),
         ]
     )
-    said: list[tuple[str, ...]] = [captions.LEADS, captions.TAILS, captions.JOINS]
-    for table in (
-        captions.WORDS, captions.PLACES, captions.GOING, captions.WAYS, captions.RARER,
-        captions.RARER_PLACES,
-    ):  # fmt: skip
+    said: list[tuple[str, ...]] = [LEADS, TAILS, JOINS]
+    for table in (WORDS, PLACES, GOING, WAYS, RARER, RARER_PLACES):
         said += table.values()
     phrases = (*chain(*said), "that is a an of in style coloured , . :")
     found = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from model.training import captions, language, led, scenes
-from model.training.scenes import OBJECTS, Path, Scenes
+from model.training.rendering import render
+from model.training.scenes import OBJECTS, Scenes
+from model.training.tracks import Path, track
 from model.vae import VAE
 
 
@@ -92,7 +94,7 @@ def think(k: int, count: int, seed: int) -> Idea:
         height, width = round(h * size), round(h * size * 16 / 9)
         aspect = width / height
         batch = scenes.sample(count, generator, aspect=aspect, later=LATER)
-        middle = scenes.track(batch, torch.tensor([length / 2]), length, aspect)
+        middle = track(batch, torch.tensor([length / 2]), length, aspect)
         x, y, r = (v[:, 0, 0] for v in middle[:3])
         angle = torch.rand(count, generator=generator) * 2 * math.pi
         far = torch.rand(count, generator=generator) * 1.6
@@ -106,7 +108,7 @@ def think(k: int, count: int, seed: int) -> Idea:
         camera = "fixed" if bucket.tail else None
         batch = scenes.sample(count, generator, aspect=w / h, later=later, camera=camera)
     if not bucket.tail:
-        path = scenes.track(batch, seconds, length, w / h)
+        path = track(batch, seconds, length, w / h)
     elif bucket.led:
         path = led.lead(batch, f, w / h, bucket.tail, generator)
     else:
@@ -204,9 +206,7 @@ class Pool:
         self.later[slots] = idea.scenes.phase > 0
         self.drawn += len(idea.scenes)
 
-    def sample(
-        self, count: int, generator: torch.Generator, *, later: bool | None = None
-    ) -> Clips:
+    def sample(self, count: int, generator: torch.Generator, *, later: bool | None = None) -> Clips:
         """Draw `count` clips, of those that open or go on if `later` says which."""
         index = torch.arange(len(self))
         if later is not None:
@@ -238,7 +238,7 @@ def draw(vae: VAE, idea: Idea, device: str) -> tuple[Tensor, Tensor]:
     """The latents of an idea, normalised, and what share of each token each object covers."""
     bucket = BUCKETS[idea.bucket]
     window = idea.window
-    frames, coverage = scenes.render(
+    frames, coverage = render(
         idea.scenes,
         bucket.frames,
         *idea.picture,
@@ -259,4 +259,5 @@ def draw(vae: VAE, idea: Idea, device: str) -> tuple[Tensor, Tensor]:
 def on_host(idea: Idea) -> Idea:
     """An idea that another process had, in memory of this one."""
     kept = Scenes(*(getattr(idea.scenes, f.name).clone() for f in fields(Scenes)))
-    return idea._replace(scenes=kept, ids=idea.ids.clone(), path=Path(*(v.clone() for v in idea.path)))
+    path = Path(*(v.clone() for v in idea.path))
+    return idea._replace(scenes=kept, ids=idea.ids.clone(), path=path)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from model.given import PAST
 from model.training import scenes
-from model.training.scenes import Path, Scenes
+from model.training.scenes import Scenes
+from model.training.tracks import Path, track
 from model.vae import VAE
 
 #: Frames of a latent frame.
@@ -18,7 +19,7 @@ FACTOR = 4
 
 
 def lead(batch: Scenes, frames: int, aspect: float, tail: int, generator: torch.Generator) -> Path:
-    """Paths as of `scenes.track`, led to some end, half of them to where they began.
+    """Paths as of `tracks.track`, led to some end, half of them to where they began.
 
     With two latent frames at the end given, the objects move on in them. With one they have arrived
     and rest, as one picture says nothing of motion.
@@ -33,8 +34,8 @@ def lead(batch: Scenes, frames: int, aspect: float, tail: int, generator: torch.
         late = ((number - arrival / 2) / (arrival / 2)).clamp(0, 1)
         number = number.clamp(max=arrival) - late**2 * arrival / 4
     length = scenes.OPENING_S
-    x, y, r, angle = scenes.track(batch, number / 16, length, aspect, wraps=False)
-    inside = scenes.track(batch, number[:1] / 16, length, aspect)
+    x, y, r, angle = track(batch, number / 16, length, aspect, wraps=False)
+    inside = track(batch, number[:1] / 16, length, aspect)
     x, y = x - x[..., :1] + inside.x, y - y[..., :1] + inside.y
     departure = (FACTOR * torch.randint(frames // 8, (n[0], 1), generator=generator) + 1).float()
     way = ((torch.arange(frames)[None] - departure) / (arrival - departure)).clamp(0, 1)
@@ -59,9 +60,9 @@ def lead(batch: Scenes, frames: int, aspect: float, tail: int, generator: torch.
 
 
 def arrive(batch: Scenes, frames: int, aspect: float, tail: int) -> Path:
-    """Paths as of `scenes.track`, which pass (x, y) where the given end begins."""
+    """Paths as of `tracks.track`, which pass (x, y) where the given end begins."""
     arrival = (frames - FACTOR * tail) / 16 + batch.phase[:, None, None]
-    return scenes.track(batch, torch.arange(frames) / 16, 2 * arrival, aspect)
+    return track(batch, torch.arange(frames) / 16, 2 * arrival, aspect)
 
 
 def ending(vae: VAE, frames: Tensor, tail: int) -> Tensor:

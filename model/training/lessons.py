@@ -100,7 +100,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     b = len(clips)
     clean = torch.zeros(b, 1, dtype=torch.bool)
     if t > 1:
-        clean = draw_clean(b, t - start, bucket, bool(goes_on), generator)
+        clean = draw_clean(b, t - start, bucket, generator, goes_on=bool(goes_on))
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
     several = clips.labels["count"] > 1
     device = several.device
@@ -118,7 +118,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
 
 
 def draw_clean(
-    count: int, t: int, bucket: Bucket, goes_on: bool, generator: torch.Generator
+    count: int, t: int, bucket: Bucket, generator: torch.Generator, *, goes_on: bool
 ) -> Tensor:
     """Which latent frames are given, `[count, t]`; clips that do not open always get some."""
     long = bucket.frames == LONG

@@ -56,9 +56,7 @@ class Weights:
             for group in self.groups
         ]
         self.momenta = [torch.zeros_like(stack) for stack in self.stacks]
-        self.vectors = [
-            nn.Parameter(self.named[i][1].detach().float().clone()) for i in self.rest
-        ]
+        self.vectors = [nn.Parameter(self.named[i][1].detach().float().clone()) for i in self.rest]
         self.adam = torch.optim.AdamW(self.vectors, lr=lr / 2, weight_decay=0, betas=(0.9, 0.98))
         self.averages = [stack.clone() for stack in self.stacks]
         self.averages += [vector.detach().clone() for vector in self.vectors]
@@ -74,7 +72,7 @@ class Weights:
             gradient = parameter.grad
             master.grad = torch.zeros_like(master) if gradient is None else gradient.float()
         singles = [vector.grad for vector in self.vectors if vector.grad is not None]
-        norms = torch._foreach_norm([*gradients, *singles])  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # no public name
+        norms = torch._foreach_norm([*gradients, *singles])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # no public name
         norm = torch.linalg.vector_norm(torch.stack(norms))
         smaller = (clip / (norm + 1e-6)).clamp(max=1)
         for stack, momentum, gradient in zip(self.stacks, self.momenta, gradients, strict=True):

@@ -11,12 +11,9 @@ points down), time is seconds, angles are radians, colours are 0..1 RGB as displ
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from model.training import drawing
 
 SHAPES = (
     "ball", "square", "triangle", "star", "heart", "ring", "cross", "diamond", "moon",
@@ -142,15 +139,6 @@ class Scenes:
         return torch.arange(OBJECTS, device=self.count.device) < self.count[:, None]
 
 
-class Path(NamedTuple):
-    """Where objects are: centre x, centre y, radius and angle, each `[b, OBJECTS, f]`."""
-
-    x: Tensor
-    y: Tensor
-    radius: Tensor
-    angle: Tensor
-
-
 def choices(*, held_out: bool) -> Tensor:
     """Which shapes in which colours fit a background and style: `[backgrounds, styles, shapes,
     colours]`, true or false; `held_out` asks for the pairs never trained on, else for the others.
@@ -274,146 +262,3 @@ def _places(
     else:
         where("three", stray_x * narrow, APART_THREE * order * along, scale)
     return x, y, radius
-
-
-def track(
-    scenes: Scenes, seconds: Tensor, length: float | Tensor, aspect: float, *, wraps: bool = True
-) -> Path:
-    """Where the objects are at the given times `[f]` of clips that are `length` seconds long.
-
-    At half of its length the object passes (x, y). What leaves the picture comes in again on the
-    other side, if it `wraps`, and growing and shrinking come to rest, so that a scene can go on for
-    any time.
-    """
-    now = (seconds + scenes.phase[:, None])[:, None]  # b 1 f
-    s = now - length / 2
-    speed = SPEED.to(s.device)[scenes.speed][:, :, None]
-    motion = scenes.motion[:, :, None]
-    radius = scenes.radius[:, :, None]
-    turn = 2 * math.pi * (now + 3 * scenes.seed[:, None, None])
-
-    def moves(name: str) -> Tensor:
-        return (motion == MOTIONS.index(name)).float()
-
-    # Growth doubles the radius over about 1.5 s at normal speed, around the named size.
-    r = radius * torch.exp((moves("grow") - moves("shrink")) * speed * s * 0.9)
-    r = torch.minimum(torch.maximum(r, 0.45 * radius), 1.9 * radius).clamp(0.14, 0.95)
-    r = r * (1 + 0.3 * moves("pulse") * torch.sin(turn * (0.35 + 0.9 * speed)))
-    x = scenes.x[:, :, None] + (
-        moves("right") - moves("left") + 0.8 * moves("zigzag")
-    ) * speed * s
-    y = scenes.y[:, :, None] + (moves("down") - moves("up")) * speed * s
-    if wraps:
-        reach_x, reach_y = aspect + 1.3 * radius, 1 + 1.3 * radius
-        x = torch.remainder(x + reach_x, 2 * reach_x) - reach_x
-        y = torch.remainder(y + reach_y, 2 * reach_y) - reach_y
-    room = (1.35 * radius).clamp(max=0.62)
-    hops = now * (0.45 + 0.55 * speed) + scenes.seed[:, None, None]
-    y = y + moves("bounce") * room * (0.5 - torch.sin(math.pi * hops).abs())
-    teeth = now * (0.6 + 0.5 * speed) + scenes.seed[:, None, None]
-    y = y + moves("zigzag") * room * ((torch.remainder(teeth, 1) - 0.5).abs() * 2 - 0.5) * 0.9
-    around = turn * (0.2 + 0.4 * speed)
-    x = x + moves("orbit") * 0.75 * room * around.cos()
-    y = y + moves("orbit") * 0.75 * room * around.sin()
-    swing = torch.sin(turn * (0.2 + 0.5 * speed))
-    x = x + moves("swing") * 0.8 * room * swing
-    y = y - moves("swing") * 0.25 * room * swing**2
-    angle = moves("spin") * turn * (0.15 + 0.45 * speed) + moves("swing") * -0.5 * swing
-    zoom = zoom_of(scenes, seconds, length)[:, None]
-    return Path(x * zoom, y * zoom, r * zoom, angle)
-
-
-def zoom_of(scenes: Scenes, seconds: Tensor, length: float | Tensor) -> Tensor:
-    """How much larger than it is all of a scene is seen, `[b, f]`; zooming comes to rest."""
-    s = seconds + scenes.phase[:, None]
-    if isinstance(length, Tensor):
-        length = length.view(-1, 1)
-    way = torch.tanh((s - length / 2) * 0.4) * 0.5
-    zooms = (scenes.camera == CAMERAS.index("zoom in")).float()
-    zooms = zooms - (scenes.camera == CAMERAS.index("zoom out")).float()
-    return torch.exp(zooms[:, None] * way)
-
-
-def pan_of(scenes: Scenes, seconds: Tensor) -> Tensor:
-    """How far the camera has gone to the right of where it was, `[b, f]`; objects go with it."""
-    pans = (scenes.camera == CAMERAS.index("pan right")).float()
-    pans = pans - (scenes.camera == CAMERAS.index("pan left")).float()
-    return pans[:, None] * 0.45 * (seconds + scenes.phase[:, None])
-
-
-def render(
-    scenes: Scenes,
-    frames: int,
-    height: int,
-    width: int,
-    *,
-    fps: float = 16.0,
-    length: float | None = None,
-    window: tuple[Tensor, Tensor, int, int] | None = None,
-    path: Path | None = None,
-    device: torch.device | str = "cpu",
-) -> tuple[Tensor, Tensor]:
-    """Draw the clips: frames `[b, 3, f, h, w]` in [-1, 1], and what is seen of each object, its
-    coverage `[b, OBJECTS, f, h, w]`, on a device; the scenes (and `path`) are in host memory.
-
-    `length` are the seconds of the clip that is drawn, or of which a part is (`track`); of the
-    frames themselves, unless given. `window` = (top `[b]`, left `[b]`, h, w) draws only that part
-    of the `height` x `width` picture. `path` stands in for the scenes' own `track`.
-    """
-    seconds = torch.arange(frames) / fps
-    length = (frames - 1) / fps if length is None else length
-    path = track(scenes, seconds, length, width / height) if path is None else path
-    h, w = (height, width) if window is None else window[2:]
-    pixel = 2 / height
-    top, left = (0, 0) if window is None else (t[:, None] for t in window[:2])
-    rows = ((torch.arange(h) + top + 0.5) * pixel - 1).expand(len(scenes), h)
-    columns = ((torch.arange(w) + left + 0.5) * pixel - width / height).expand(len(scenes), w)
-
-    def moved(x: Tensor) -> Tensor:
-        return x.to(device, non_blocking=True)
-
-    view = drawing.View(
-        x=moved(columns[:, None, None, :]),
-        y=moved(rows[:, None, :, None]),
-        pan=moved(pan_of(scenes, seconds)[:, :, None, None]),
-        zoom=moved(zoom_of(scenes, seconds, length)[:, :, None, None]),
-        now=moved((seconds + scenes.phase[:, None])[:, :, None, None]),
-        pixel=pixel,
-    )
-    styles = [STYLES[i] for i in scenes.style.tolist()]
-    pictures = drawing.backdrop(
-        [BACKGROUNDS[i] for i in scenes.background.tolist()],
-        styles,
-        moved(scenes.seed),
-        (scenes.camera != CAMERAS.index("fixed")).tolist(),
-        view,
-    )
-    coverages = torch.zeros(len(scenes), OBJECTS, frames, h, w, device=device)
-    for k in reversed(range(OBJECTS)):
-        index = scenes.present()[:, k].nonzero()[:, 0]
-        if not len(index):
-            continue
-        motion = scenes.motion[index, k]
-        # To the left things look to the left.
-        flip = torch.where(motion == MOTIONS.index("left"), -1.0, 1.0)
-        walks = (motion != MOTIONS.index("still")).float()
-        fill = (RGB[scenes.colour[index, k]] + scenes.tint[index, k]).clamp(0, 1)
-        x, y, r, angle = (moved(v[index, k]) for v in path)
-        placed = drawing.Placed(x, y, r, angle, moved(flip), moved(walks))
-        shapes = [SHAPES[i] for i in scenes.shape[index, k].tolist()]
-        all_of_them = len(index) == len(scenes)
-        here = slice(None) if all_of_them else moved(index)
-        drawn, coverage = drawing.put(
-            pictures[here],
-            shapes,
-            [styles[i] for i in index.tolist()],
-            moved(fill),
-            placed,
-            view.take(here),
-        )
-        if not all_of_them:
-            pictures[here] = drawn
-        for behind in range(k + 1, int(scenes.count.max())):
-            coverages[here, behind] *= 1 - coverage
-        coverages[here, k] = coverage
-    return pictures.mul_(2).sub_(1), coverages

@@ -8,7 +8,9 @@ from torch import Tensor
 from model.training import captions, scenes
 from model.training.cases import CLIP, FPS, WINDOW, Case, coloured
 from model.training.judging import Judge, Made, every, frames_of
+from model.training.rendering import render
 from model.training.scenes import Scenes
+from model.training.tracks import track
 
 #: Half the width of what is looked at around an object that stands apart, half heights.
 NEAR = 0.6
@@ -56,7 +58,7 @@ def _scene(
     scene = scenes.sample(
         1, generator, held_out=held_out, aspect=aspect, layout=layout, camera="fixed"
     )
-    return scene, scenes.render(scene, frames, asked.height, asked.width)[0]
+    return scene, render(scene, frames, asked.height, asked.width)[0]
 
 
 def behind(judge: Judge, asked: Case, *, truth: bool = False) -> Made:
@@ -69,7 +71,7 @@ def behind(judge: Judge, asked: Case, *, truth: bool = False) -> Made:
     scene = coloured(
         scenes.sample(1, generator, held_out=True, aspect=1.6, layout="crossing", camera="fixed")
     )
-    clip, _ = scenes.render(scene, WINDOW, asked.height, asked.width)
+    clip, _ = render(scene, WINDOW, asked.height, asked.width)
     if truth:
         clip = judge.after(clip)
     else:
@@ -80,7 +82,7 @@ def behind(judge: Judge, asked: Case, *, truth: bool = False) -> Made:
         )
         clip = torch.cat([known, more], 2)
     seconds = torch.tensor([(WINDOW - 2.5) / FPS])
-    centres = scenes.track(scene, seconds, (WINDOW - 1) / FPS, 1.6).x[0, :, 0].tolist()
+    centres = track(scene, seconds, (WINDOW - 1) / FPS, 1.6).x[0, :, 0].tolist()
     each = []
     for k in range(2):
         middle, half = asked.width / 2 + centres[k] * asked.height / 2, NEAR * asked.height / 2

@@ -15,8 +15,18 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from model.training import captions
 from model.training.scenes import COLOURS
+from model.training.words import (
+    GOING,
+    JOINS,
+    LEADS,
+    PLACES,
+    RARER,
+    RARER_PLACES,
+    TAILS,
+    WAYS,
+    WORDS,
+)
 
 FILE = Path(__file__).with_suffix(".txt")
 #: What stands for which senses, as `lemma.part.number`, and for how many levels of what is a kind
@@ -60,7 +70,7 @@ SENSES = {
 #: called after things.
 USUAL = {"n": 3, "v": 2, "a": 2, "r": 2}
 #: How what goes on is said of verbs.
-GOING = {
+GOING_ON = {
     "rises": "rising", "falls": "falling", "grows": "growing", "shrinks": "shrinking",
     "bounces": "bouncing", "rests": "standing still", "spins": "spinning", "orbits": "circling",
     "pulses": "pulsing", "zigzags": "zigzagging", "swings": "swinging",
@@ -155,9 +165,9 @@ def rules() -> list[tuple[str, str]]:
     instead: dict[str, set[str]] = {}
     for word, others in table().items():
         for other in others:
-            for form in _forms(other, verb=word in GOING):
-                going = word in GOING and form.endswith("ing") and form != other
-                instead.setdefault(GOING[word] if going else word, set()).add(form)
+            for form in _forms(other, verb=word in GOING_ON):
+                going = word in GOING_ON and form.endswith("ing") and form != other
+                instead.setdefault(GOING_ON[word] if going else word, set()).add(form)
     found: list[tuple[str, str]] = []
     for word, forms in instead.items():
         longest_first = sorted(forms - taught(), key=lambda form: (-len(form), form))
@@ -170,12 +180,9 @@ def rules() -> list[tuple[str, str]]:
 @cache
 def taught() -> set[str]:
     """Every word that captions say."""
-    tables = (
-        captions.WORDS, captions.PLACES, captions.RARER, captions.RARER_PLACES, captions.GOING,
-        captions.WAYS,
-    )  # fmt: skip
+    tables = (WORDS, PLACES, RARER, RARER_PLACES, GOING, WAYS)
     said = chain(*(phrases for words in tables for phrases in words.values()))
-    rest = (*captions.JOINS, *captions.LEADS, *captions.TAILS, "a an the that in of style coloured")
+    rest = (*JOINS, *LEADS, *TAILS, "a an the that in of style coloured")
     return set(re.findall(r"[\w-]+", " ".join([*said, *rest]).lower()))
 
 

@@ -176,9 +176,7 @@ def train(run: TransformerRun) -> None:
 class Filling:
     """Draws clips into the pools, now and then, so that it takes a bounded share of the time."""
 
-    def __init__(
-        self, vae: VAE, pools: list[Pool], ideas: Iterator[Idea], device: str
-    ) -> None:
+    def __init__(self, vae: VAE, pools: list[Pool], ideas: Iterator[Idea], device: str) -> None:
         self.vae, self.pools, self.ideas, self.device = vae, pools, ideas, device
         self.drawn, self.seconds = 0, 0.0
 
@@ -200,6 +198,7 @@ class Filling:
         """Draw until there are so many clips, and some of every kind."""
         while self.drawn < clips or min(map(len, self.pools)) == 0:
             self.once()
+        self.seconds = 0.0  # its share is of what comes after these
 
     def check(self) -> None:
         """Raise ValueError where latents are not of about unit deviation, as noise is."""
@@ -226,8 +225,7 @@ def _wait_for(run: TransformerRun) -> None:
 
 
 def _ideas(run: TransformerRun) -> Iterator[Idea]:
-    """Ideas thought of here, or ahead by other processes; others than before in a run that goes on.
-    """
+    """Ideas thought of here, or ahead by other processes; others than before if it goes on."""
     seed = run.seed if checkpoints.load(run.folder / "state") is None else time.time_ns() % 2**31
     data = Ideas(run.pixels, seed=seed)
     if not run.loaders:

@@ -14,6 +14,8 @@ from model.training import checkpoints, scenes
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.principal import basis, turned
+from model.training.rendering import render
+from model.training.tracks import track
 from model.training.weights import load_vae
 from model.vae import VAE, Attention, VAEConfig
 
@@ -74,8 +76,8 @@ class VaeRun:
 
 
 def crops(generator: torch.Generator, times: int, device: str) -> Tensor:
-    """Windows `[b, 3, f, crop, crop]`, most of them on an object's outline, of scenes as pictures of
-    some height; `times` as many as `CROPS` says.
+    """Windows `[b, 3, f, crop, crop]`, most of them on an object's outline, of scenes as pictures
+    of some height; `times` as many as `CROPS` says.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -94,7 +96,7 @@ def crops(generator: torch.Generator, times: int, device: str) -> Tensor:
     moment = torch.tensor([length * float(uniform())])
     # About one of the objects, or anywhere.
     every, which = torch.arange(clips), (uniform(clips) * batch.count).long()
-    x, y, r = (v[every, which, 0] for v in scenes.track(batch, moment, length, aspect)[:3])
+    x, y, r = (v[every, which, 0] for v in track(batch, moment, length, aspect)[:3])
     near = (uniform(clips) < 0.8).float()
     angle, far = uniform(clips) * 2 * math.pi, uniform(clips) * 1.1
     centre_x = near * (x + far * r * angle.cos()) + (1 - near) * (uniform(clips) * 2 - 1) * aspect
@@ -102,12 +104,12 @@ def crops(generator: torch.Generator, times: int, device: str) -> Tensor:
     top = ((centre_y + 1) * height / 2 - crop / 2).round().clamp(0, height - crop)
     left = ((centre_x + aspect) * height / 2 - crop / 2).round().clamp(0, width - crop)
     window = (top, left, crop, crop)
-    return scenes.render(batch, frames, height, width, window=window, device=device)[0]
+    return render(batch, frames, height, width, window=window, device=device)[0]
 
 
 def loss_of(vae: VAE, frames: Tensor, run: VaeRun, generator: torch.Generator) -> dict[str, Tensor]:
-    """Reconstruction (L1, L2 and L1 of the differences in space and time) and KL divergence; for an
-    autoencoder that goes on from another, whose latents are to keep their scale, without the latter.
+    """Reconstruction (L1, L2 and L1 of the differences in space and time) and KL divergence; for
+    an autoencoder that goes on from another, whose latents are to keep their scale, without it.
     """
     dtype = next(vae.parameters()).dtype
     mean, logvar = vae.encode_distribution(frames.to(dtype))
@@ -163,7 +165,7 @@ def evaluate(
     dtype = next(vae.parameters()).dtype
     for i in range(clips):
         one = batch.take(slice(i, i + 1))
-        truth, _ = scenes.render(one, frames, height, width, device=device)
+        truth, _ = render(one, frames, height, width, device=device)
         with torch.no_grad():
             decoded = vae.decode(vae.encode(truth.to(dtype))).float().clamp(-1, 1)
         total += float(-10 * torch.log10(((decoded - truth) ** 2).mean() / 4))
@@ -246,7 +248,7 @@ def along_components(vae: VAE, *, clips: int = 96, device: str = "cpu") -> VAE:
         batch = scenes.sample(clips // 3, generator, aspect=width / height)
         for i in range(len(batch)):
             one = batch.take(slice(i, i + 1))
-            frames, _ = scenes.render(one, 25, height, width, device=device)
+            frames, _ = render(one, 25, height, width, device=device)
             means.append(vae.encode(frames).flatten(2)[0].cpu())
     vae = vae.cpu()
     return turned(vae, basis(vae, torch.cat(means, 1), COMPONENTS), evenness=EVENNESS)

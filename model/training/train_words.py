@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.training import captions, language, scenes
-from model.training.learner import OF_OBJECTS, OF_SCENES, TEXT_DIM, TIED, Learner, Said, coloured
+from model.training.learner import OF_OBJECTS, OF_SCENES, TIED, Learner, Said, coloured
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.scenes import Scenes

@@ -19,6 +19,7 @@ from model.training.scenes import (
     SPEEDS,
     STYLES,
 )
+from model.training.words import GOING, PLACES, RARER, RARER_PLACES, WAYS, WORDS
 
 TABLES = (SHAPES, COLOURS, SIZES, MOTIONS, SPEEDS, STYLES, CAMERAS)
 
@@ -28,18 +29,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def said_of(name: str) -> tuple[str, ...]:
-    words = captions.WORDS[name] + captions.RARER.get(name, ())
-    ways = [
-        f"{go} {way}"
-        for gos in captions.GOING.values()
-        for go in gos
-        for way in captions.WAYS.get(name, ())
-    ]
+    words = WORDS[name] + RARER.get(name, ())
+    ways = [f"{go} {way}" for gos in GOING.values() for go in gos for way in WAYS.get(name, ())]
     return (*words, *ways)
 
 
 def places_of(name: str) -> tuple[str, ...]:
-    return captions.PLACES[name] + captions.RARER_PLACES[name]
+    return PLACES[name] + RARER_PLACES[name]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -153,7 +149,7 @@ def test_of_two_that_cross_the_one_behind_has_its_direction_and_the_one_in_front
         said = text.lower()
         assert any(words in said for words in said_of(MOTIONS[int(batch.motion[i, 1])])), text
         assert "behind" in said or "in front of" in said or "hidden" in said, text
-        assert not any(words in said for words in captions.WORDS["still"] if words != "rests")
+        assert not any(words in said for words in WORDS["still"] if words != "rests")
 
 
 def test_some_words_are_mistyped_and_some_are_seldom_said():

@@ -10,6 +10,7 @@ from model.training import scenes, sight
 from model.training.__main__ import WEIGHTS
 from model.training.cases import cases, right
 from model.training.detector import ATTRIBUTES, HEADS, SHIPPED, Detector, Lesson, load
+from model.training.rendering import render
 from model.training.weights import load_vae
 
 
@@ -38,7 +39,7 @@ def test_noise_and_empty_pictures_show_no_object(detector):
 def test_a_clip_that_stands_still_is_never_taken_for_a_moving_one(detector):
     generator = torch.Generator().manual_seed(3)
     batch = scenes.sample(16, generator, layout="alone", camera="fixed")
-    frames, _ = scenes.render(batch, 1, 128, 128)
+    frames, _ = render(batch, 1, 128, 128)
     seen = detector.look(frames.expand(-1, -1, 25, -1, -1))
     assert (seen.motion == scenes.MOTIONS.index("still")).float().mean() >= 0.9
 
@@ -49,7 +50,7 @@ def test_a_camera_is_seen_to_move_where_there_is_something_to_see_it_by(detector
     for name in scenes.CAMERAS:
         batch = scenes.sample(8, generator, layout="alone", camera=name)
         background = torch.full((8,), scenes.BACKGROUNDS.index("city"))
-        frames, _ = scenes.render(replace(batch, background=background), 25, 128, 128)
+        frames, _ = render(replace(batch, background=background), 25, 128, 128)
         found.append(detector.look(frames).camera == scenes.CAMERAS.index(name))
     assert torch.stack(found).float().mean() >= 0.9
 
@@ -58,7 +59,7 @@ def test_another_object_is_not_taken_for_the_one_asked_for(detector):
     wrong = 0
     for case in cases(16, seed=9):
         other = replace(case.scene, shape=(case.scene.shape + 1) % len(scenes.SHAPES))
-        frames, _ = scenes.render(other, 25, case.height, case.width)
+        frames, _ = render(other, 25, case.height, case.width)
         verdict = right(detector.look(frames), case.scene)
         wrong += verdict["shape"] is False
     assert wrong >= 14

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.training import drawing, scenes
+from model.training import drawing, figures, grounds, objects, scenes
+from model.training.rendering import render
 from model.training.scenes import BACKGROUNDS, COLOURS, RGB, SHAPES, STYLES
+from model.training.styles import OUTLINE, REACH
+from model.training.view import Placed, View
 
 FRAMES, HEIGHT, WIDTH = 2, 64, 96
 RED = RGB[COLOURS.index("red")]
@@ -21,13 +24,13 @@ def view(
     pan: float = 0.0,
     zoom: float = 1.0,
     first_s: float = 0.0,
-) -> drawing.View:
+) -> View:
     width = height * WIDTH // HEIGHT
     pixel = 2 / height
     x = ((torch.arange(width) + 0.5) * pixel - width / height)[columns]
     y = ((torch.arange(height) + 0.5) * pixel - 1)[rows]
     now = (torch.arange(frames) / 4 + first_s).expand(count, -1)[..., None, None]
-    return drawing.View(
+    return View(
         x.expand(count, 1, 1, -1),
         y[:, None].expand(count, 1, -1, 1),
         torch.full_like(now, pan),
@@ -37,12 +40,12 @@ def view(
     )
 
 
-def placed(count: int = 1, frames: int = FRAMES, *, radius: float = 0.6) -> drawing.Placed:
+def placed(count: int = 1, frames: int = FRAMES, *, radius: float = 0.6) -> Placed:
     still = torch.zeros(count, frames)
-    return drawing.Placed(still, still, still + radius, still, torch.ones(count), torch.ones(count))
+    return Placed(still, still, still + radius, still, torch.ones(count), torch.ones(count))
 
 
-def ground(name: str, style: str, seen: drawing.View, *, moving: bool = False) -> Tensor:
+def ground(name: str, style: str, seen: View, *, moving: bool = False) -> Tensor:
     return drawing.backdrop([name], [style], torch.tensor([0.3]), [moving], seen)
 
 
@@ -53,7 +56,7 @@ def draw(
     return drawing.put(picture, [shape], [style], fill[None], placed(radius=radius), view())
 
 
-def many() -> tuple[list[str], list[str], list[str], list[bool], Tensor, Tensor, drawing.Placed]:
+def many() -> tuple[list[str], list[str], list[str], list[bool], Tensor, Tensor, Placed]:
     """A clip of each shape, with all styles, backgrounds and ways of the camera among them."""
     n = len(SHAPES)
     generator = torch.Generator().manual_seed(5)
@@ -65,7 +68,7 @@ def many() -> tuple[list[str], list[str], list[str], list[bool], Tensor, Tensor,
         [i % 3 == 0 for i in range(n)],
         torch.rand(n, generator=generator),
         torch.rand(n, 3, generator=generator),
-        drawing.Placed(
+        Placed(
             x - 0.5,
             y - 0.5,
             0.3 + 0.3 * radius,
@@ -77,9 +80,9 @@ def many() -> tuple[list[str], list[str], list[str], list[bool], Tensor, Tensor,
 
 
 def test_every_named_shape_background_and_style_is_drawn():
-    assert set(SHAPES) == set(drawing.SHAPES)
-    assert set(BACKGROUNDS) == set(drawing.GROUNDS)
-    assert set(STYLES) == set(drawing.REACH)
+    assert set(SHAPES) == set(figures.SHAPES)
+    assert set(BACKGROUNDS) == set(grounds.GROUNDS)
+    assert set(STYLES) == set(REACH)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -92,15 +95,15 @@ def test_a_shape_covers_a_fair_part_of_its_circle_and_nothing_beyond_its_reach(s
     seen = view(height=128)
     angle = torch.linspace(0, 6, FRAMES)[None]
     where = placed(radius=0.7)._replace(angle=angle)
-    edge = drawing.draw(shape, ["watercolour"], RED[None], where, seen).edge
-    beyond = torch.maximum(seen.x.abs(), seen.y.abs()) > 0.7 * drawing.REACH["flat"]
+    edge = objects.draw(shape, ["watercolour"], RED[None], where, seen).edge
+    beyond = torch.maximum(seen.x.abs(), seen.y.abs()) > 0.7 * REACH["flat"]
     assert float(edge[beyond.expand_as(edge)].min()) > 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_most_of_a_shape_is_in_the_colour_of_the_object(shape: str):
-    drawn = drawing.draw(shape, ["flat"], RED[None], placed(radius=0.8), view())
-    inside = drawn.edge[0] < -drawing.OUTLINE
+    drawn = objects.draw(shape, ["flat"], RED[None], placed(radius=0.8), view())
+    inside = drawn.edge[0] < -OUTLINE
     own = (drawn.paint[0] - RED[:, None, None, None]).abs().amax(0) < 0.05
     assert float((own & inside).sum() / inside.sum()) > 0.5
 
@@ -156,7 +159,7 @@ def test_a_background_stays_in_range_and_moves_only_if_it_is_animated(name: str,
     assert (1, 3, FRAMES, HEIGHT, WIDTH) == picture.shape
     assert torch.float32 == picture.dtype and picture.is_contiguous()
     assert 0 <= float(picture.min()) and float(picture.max()) <= 1
-    assert (name in drawing.ANIMATED) == (not torch.equal(picture[:, :, 0], picture[:, :, 1]))
+    assert (name in grounds.ANIMATED) == (not torch.equal(picture[:, :, 0], picture[:, :, 1]))
 
 
 @pytest.mark.parametrize("name", BACKGROUNDS)
@@ -204,9 +207,9 @@ def test_drawing_asks_a_device_for_no_number():
     shapes, styles, backs, moving, seed, fill, where = many()
     seen = view(len(shapes))
     x, y, pan, zoom, now = (v.to("meta") for v in seen[:5])
-    seen = drawing.View(x, y, pan, zoom, now, seen.pixel)
+    seen = View(x, y, pan, zoom, now, seen.pixel)
     pictures = drawing.backdrop(backs, styles, seed.to("meta"), moving, seen)
-    where = drawing.Placed(*(v.to("meta") for v in where))
+    where = Placed(*(v.to("meta") for v in where))
     picture, coverage = drawing.put(pictures, shapes, styles, fill.to("meta"), where, seen)
     assert (len(shapes), 3, FRAMES, HEIGHT, WIDTH) == picture.shape
     assert torch.float32 == picture.dtype == coverage.dtype
@@ -234,6 +237,6 @@ def test_legs_walk_and_wings_beat_only_of_what_moves():
 
 def test_rendered_scenes_of_any_kind_are_in_range():
     batch = scenes.sample(12, torch.Generator().manual_seed(2), aspect=1.5)
-    pictures, coverage = scenes.render(batch, 2, HEIGHT, WIDTH)
+    pictures, coverage = render(batch, 2, HEIGHT, WIDTH)
     assert -1 <= float(pictures.min()) and float(pictures.max()) <= 1
     assert 0 <= float(coverage.min()) and float(coverage.sum(1).max()) <= 1 + 1e-5

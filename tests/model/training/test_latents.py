@@ -10,6 +10,7 @@ from model.training import latents, scenes
 from model.training.__main__ import WEIGHTS
 from model.training.cases import psnr
 from model.training.latents import BUCKETS, SAID, Bucket, Ideas, Pool, new_pools, think
+from model.training.rendering import render
 from model.training.weights import load_vae
 
 KINDS = {bucket.name: k for k, bucket in enumerate(BUCKETS)}
@@ -66,7 +67,7 @@ def test_a_full_pool_gives_up_its_oldest_clips_and_knows_which_go_on():
 def test_what_is_kept_is_what_was_drawn(vae):
     idea = think(WIDE, 2, 5)
     made, coverage = latents.draw(vae, idea, "cpu")
-    frames, seen = scenes.render(idea.scenes, 25, 160, 256, length=idea.length, path=idea.path)
+    frames, seen = render(idea.scenes, 25, 160, 256, length=idea.length, path=idea.path)
     with torch.no_grad():
         decoded = vae.decode(vae.denormalize(made)).clamp(-1, 1)
     assert psnr(decoded, frames) > 25
@@ -80,9 +81,7 @@ def test_the_ends_of_clips_that_are_given_are_decoded_as_they_were(vae, name):
     k, idea = KINDS[name], think(KINDS[name], 2, 5)
     bucket = BUCKETS[k]
     made, _ = latents.draw(vae, idea, "cpu")
-    frames, _ = scenes.render(
-        idea.scenes, bucket.frames, 160, 256, length=idea.length, path=idea.path
-    )
+    frames, _ = render(idea.scenes, bucket.frames, 160, 256, length=idea.length, path=idea.path)
     with torch.no_grad():
         decoded = vae.decode(vae.denormalize(made)).clamp(-1, 1)
     end = slice(bucket.frames - 4 * bucket.tail, bucket.frames)
@@ -96,7 +95,7 @@ def test_a_window_of_a_large_picture_is_near_an_object():
     assert height > 300 and idea.window is not None
     top, left = idea.window
     assert (top <= height - 160).all() and (left <= width - 256).all()
-    _, coverage = scenes.render(
+    _, coverage = render(
         idea.scenes, 25, height, width, length=idea.length, path=idea.path,
         window=(top, left, 160, 256),
     )  # fmt: skip

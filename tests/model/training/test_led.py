@@ -6,6 +6,7 @@ import torch
 from model.training import led, scenes
 from model.training.latents import LONG
 from model.training.scenes import MOTIONS
+from model.training.tracks import track
 
 FRAMES = 25
 
@@ -37,14 +38,14 @@ def test_an_object_that_is_led_never_jumps_to_the_other_side_of_the_picture():
     scene = batch(200, 3, later=0.5)
     path = led.lead(scene, LONG, 1.6, 2, torch.Generator().manual_seed(1))
     assert max(v.diff(dim=2).abs().max() for v in path[:2]) < 0.5
-    jumping = scenes.track(scene, torch.arange(LONG) / 16, scenes.OPENING_S, 1.6).x
+    jumping = track(scene, torch.arange(LONG) / 16, scenes.OPENING_S, 1.6).x
     assert jumping.diff(dim=2).abs().max() > 2
 
 
 def test_at_its_beginning_and_in_a_given_clip_at_its_end_an_object_moves_as_it_would_alone():
     scene = batch(50)
     path = led.lead(scene, FRAMES, 1.6, 2, torch.Generator().manual_seed(1))
-    alone = scenes.track(scene, torch.arange(FRAMES) / 16, scenes.OPENING_S, 1.6, wraps=False)
+    alone = track(scene, torch.arange(FRAMES) / 16, scenes.OPENING_S, 1.6, wraps=False)
     straight = (scene.motion < MOTIONS.index("grow"))[:, :, None]
     for made, own in zip(path[:2], alone[:2], strict=True):
         begin = (made.diff(dim=2) - own.diff(dim=2))[..., :1].abs()

@@ -61,7 +61,7 @@ def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():
 def test_a_clip_that_does_not_open_always_has_some_given_frames_and_never_all(bucket, goes_on):
     generator = torch.Generator().manual_seed(1)
     for t in (bucket.latent_size[0], bucket.latent_size[0] - 3):
-        clean = draw_clean(200, t, bucket, goes_on, generator)
+        clean = draw_clean(200, t, bucket, generator, goes_on=goes_on)
         assert not clean.all(1).any()
         if bucket.tail:
             assert clean[:, -bucket.tail :].all()

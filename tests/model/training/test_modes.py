@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from model import Pipeline
-from model.training import captions, cases, detector, judging, minutes, modes, scenes
+from model.training import cases, detector, judging, minutes, modes, scenes
 from model.training.__main__ import WEIGHTS
 from model.training.cases import case
 from model.training.one_object import UNSEEN
+from model.training.rendering import render
 from model.training.weights import load_vae
+from model.training.words import RARER, WORDS
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_the_detector_is_not_taken_in():
 
 
 def test_an_unseen_word_is_in_no_caption_of_the_training():
-    grammar = (*captions.WORDS.values(), *captions.RARER.values())
+    grammar = (*WORDS.values(), *RARER.values())
     seen = {word for words in grammar for word in words}
     seen = {part for word in seen for part in word.split()}
     assert not seen & set(UNSEEN.values())
@@ -105,8 +107,8 @@ def test_several_objects_are_each_looked_at_in_their_part(judge, layout, height,
         scene = scenes.sample(1, generator, aspect=width / height, layout=layout, camera="fixed")
         still = torch.full_like(scene.motion, scenes.MOTIONS.index("still"))
         scene = replace(scene, style=torch.tensor([0]), motion=still)
-        clip, _ = scenes.render(scene, cases.CLIP, height, width)
-        one, _ = scenes.render(replace(scene, count=torch.tensor([1])), cases.CLIP, height, width)
+        clip, _ = render(scene, cases.CLIP, height, width)
+        one, _ = render(replace(scene, count=torch.tensor([1])), cases.CLIP, height, width)
         swapped = replace(scene, colour=scene.colour.roll(1, 1), shape=scene.shape.roll(1, 1))
         names = ("colour", "motion")
         found["right"] += all(judge.sees_each(clip, scene, *names).values())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.training import scenes
+from model.training.rendering import render
 from model.training.scenes import (
     BACKGROUNDS,
     CAMERAS,
@@ -20,6 +21,7 @@ from model.training.scenes import (
     STYLES,
     Scenes,
 )
+from model.training.tracks import track
 
 
 def one(**attributes: str) -> Scenes:
@@ -59,7 +61,7 @@ def centre(coverage: torch.Tensor) -> tuple[float, float]:
 
 
 def test_the_object_has_its_colour_and_the_ground_its_own() -> None:
-    frames, coverage = scenes.render(one(), 1, 64, 64)
+    frames, coverage = render(one(), 1, 64, 64)
     assert torch.allclose(frames[0, :, 0, 32, 32], RGB[COLOURS.index("red")] * 2 - 1, atol=1e-3)
     assert frames[0, :, 0, 2, 2].min() > 0.8
     assert coverage[0, 0, 0, 32, 32] == 1
@@ -71,7 +73,7 @@ def test_the_object_has_its_colour_and_the_ground_its_own() -> None:
     ("motion", "axis", "sign"), [("left", 0, -1), ("right", 0, 1), ("up", 1, -1), ("down", 1, 1)]
 )
 def test_a_moving_object_goes_where_its_motion_says(motion: str, axis: int, sign: int) -> None:
-    _, coverage = scenes.render(one(motion=motion), 25, 96, 96)
+    _, coverage = render(one(motion=motion), 25, 96, 96)
     start, end = centre(coverage[0, 0, 4]), centre(coverage[0, 0, 20])
     assert (end[axis] - start[axis]) * sign > 8
     assert abs(end[1 - axis] - start[1 - axis]) < 1
@@ -80,7 +82,7 @@ def test_a_moving_object_goes_where_its_motion_says(motion: str, axis: int, sign
 def test_growing_and_shrinking_change_the_area() -> None:
     areas = {}
     for motion in ("grow", "shrink"):
-        _, coverage = scenes.render(one(motion=motion), 25, 96, 96)
+        _, coverage = render(one(motion=motion), 25, 96, 96)
         areas[motion] = float(coverage[0, 0, -1].sum() / coverage[0, 0, 0].sum())
     assert areas["grow"] > 2
     assert areas["shrink"] < 0.5
@@ -88,7 +90,7 @@ def test_growing_and_shrinking_change_the_area() -> None:
 
 def test_the_other_motions_are_what_they_are_called() -> None:
     seconds = torch.arange(129) / 16
-    path = {m: scenes.track(one(motion=m), seconds, 1.5, 1.6) for m in MOTIONS}
+    path = {m: track(one(motion=m), seconds, 1.5, 1.6) for m in MOTIONS}
     x, y, r, angle = ({m: p[i][0, 0] for m, p in path.items()} for i in range(4))
     assert y["bounce"].max() - y["bounce"].min() > 0.4 and x["bounce"].std() < 1e-4
     assert (angle["spin"].diff() > 0.1).all() and x["spin"].std() < 1e-4
@@ -124,7 +126,7 @@ def test_objects_stand_as_their_layout_says() -> None:
 def test_what_crosses_is_hidden_by_the_one_in_front_and_comes_out_again() -> None:
     generator = torch.Generator().manual_seed(2)
     batch = scenes.sample(6, generator, layout="crossing", aspect=1.6, camera="fixed")
-    _, coverage = scenes.render(batch, 65, 80, 128)
+    _, coverage = render(batch, 65, 80, 128)
     seen = coverage[:, 1].sum((2, 3))
     assert (seen[:, 32] < 0.85 * seen[:, 5]).all()
     assert (seen[:, 32] / seen[:, 5]).median() < 0.5
@@ -133,22 +135,22 @@ def test_what_crosses_is_hidden_by_the_one_in_front_and_comes_out_again() -> Non
 
 
 def test_a_camera_pans_over_the_ground_and_zooms_on_all() -> None:
-    still, _ = scenes.render(one(background="city"), 21, 64, 96)
+    still, _ = render(one(background="city"), 21, 64, 96)
     for camera, steps in (("pan right", 1), ("pan left", -1)):
-        moved, coverage = scenes.render(one(background="city", camera=camera), 21, 64, 96)
+        moved, coverage = render(one(background="city", camera=camera), 21, 64, 96)
         shift = 18  # pixels in 1.25 s, 0.45 half heights a second
         where = moved[0, :, -1, :14].roll(steps * shift, -1)[..., shift:-shift]
         assert (where - still[0, :, 0, :14, shift:-shift]).abs().mean() < 0.01
         assert torch.equal(coverage[0, 0, 0], coverage[0, 0, -1])
     areas = {}
     for camera in ("zoom in", "zoom out"):
-        _, coverage = scenes.render(one(camera=camera), 25, 64, 96)
+        _, coverage = render(one(camera=camera), 25, 64, 96)
         areas[camera] = float(coverage[0, 0, -1].sum() / coverage[0, 0, 0].sum())
     assert areas["zoom in"] > 1.4 and areas["zoom out"] < 0.7
 
 
 def test_what_leaves_on_one_side_comes_in_on_the_other() -> None:
-    x = scenes.track(one(motion="right"), torch.arange(0, 20, 0.25), 1.5, 1.6).x[0, 0]
+    x = track(one(motion="right"), torch.arange(0, 20, 0.25), 1.5, 1.6).x[0, 0]
     steps = x.diff()
     assert (steps < 0).sum() >= 2
     assert x.abs().max() < 1.6 + 1.3 * 0.46
@@ -157,9 +159,9 @@ def test_what_leaves_on_one_side_comes_in_on_the_other() -> None:
 def test_a_window_shows_the_same_pixels_as_the_whole_picture() -> None:
     generator = torch.Generator().manual_seed(3)
     batch = scenes.sample(12, generator, aspect=1.5)
-    whole, cover = scenes.render(batch, 3, 96, 144)
+    whole, cover = render(batch, 3, 96, 144)
     window = (torch.full((12,), 20.0), torch.full((12,), 37.0), 48, 64)
-    part, part_cover = scenes.render(batch, 3, 96, 144, window=window)
+    part, part_cover = render(batch, 3, 96, 144, window=window)
     torch.testing.assert_close(part, whole[..., 20:68, 37:101], atol=2e-4, rtol=0)
     torch.testing.assert_close(part_cover, cover[..., 20:68, 37:101], atol=2e-4, rtol=0)
 
@@ -167,8 +169,8 @@ def test_a_window_shows_the_same_pixels_as_the_whole_picture() -> None:
 def test_a_scene_is_the_same_at_twice_the_size() -> None:
     generator = torch.Generator().manual_seed(4)
     batch = scenes.sample(6, generator)
-    small, _ = scenes.render(batch, 1, 64, 64)
-    large, _ = scenes.render(batch, 1, 128, 128)
+    small, _ = render(batch, 1, 64, 64)
+    large, _ = render(batch, 1, 128, 128)
     pooled = torch.nn.functional.avg_pool3d(large, (1, 2, 2))
     assert float((pooled - small).abs().mean()) < 0.02
 
@@ -191,7 +193,7 @@ def test_held_out_pairs_are_never_trained_on_and_are_all_that_is_held_out() -> N
 def test_the_same_seed_gives_the_same_scenes() -> None:
     a = scenes.sample(4, torch.Generator().manual_seed(6))
     b = scenes.sample(4, torch.Generator().manual_seed(6))
-    assert torch.equal(scenes.render(a, 2, 32, 32)[0], scenes.render(b, 2, 32, 32)[0])
+    assert torch.equal(render(a, 2, 32, 32)[0], render(b, 2, 32, 32)[0])
 
 
 def test_nothing_is_drawn_on_what_it_cannot_be_told_from() -> None:
