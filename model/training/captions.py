@@ -1,16 +1,12 @@
 """Sentences for scenes: a small grammar with many ways of saying each attribute."""
 
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from model.training.scenes import (
     BACKGROUNDS,
-    CAMERAS,
     COLOURS,
-    LAYOUTS,
     MOTIONS,
     SHAPES,
     SIZES,
@@ -18,43 +14,144 @@ from model.training.scenes import (
     STYLES,
     Scenes,
 )
-from model.training.words import (
-    ABOVE,
-    BESIDE,
-    CROSSING,
-    FRONT,
-    GOING,
-    LEADS,
-    PLACES,
-    RARER,
-    RARER_PLACES,
-    TAILS,
-    THREE,
-    THREE_BELOW,
-    WAYS,
-    WORDS,
-    Words,
-)
 
-# How often a rarer word is said, and how often a caption has two letters exchanged.
+Words = dict[str, tuple[str, ...]]
+
+WORDS: Words = {
+    "ball": ("ball", "sphere", "circle", "ball", "round ball"),
+    "square": ("square", "box", "cube", "block"),
+    "triangle": ("triangle", "pyramid", "triangle"),
+    "star": ("star", "five-pointed star", "star"),
+    "heart": ("heart", "love heart", "heart"),
+    "ring": ("ring", "hoop", "donut"),
+    "red": ("red", "red", "scarlet", "bright red"),
+    "orange": ("orange", "orange", "tangerine"),
+    "yellow": ("yellow", "yellow", "golden"),
+    "green": ("green", "green", "emerald", "bright green"),
+    "blue": ("blue", "blue", "deep blue", "cobalt"),
+    "purple": ("purple", "purple", "violet"),
+    "pink": ("pink", "pink", "rose pink"),
+    "white": ("white", "white", "snow white"),
+    "small": ("small", "little", "tiny"),
+    "medium": ("",),
+    "big": ("big", "large", "huge"),
+    "slow": ("slowly", "gently"),
+    "normal": ("",),
+    "fast": ("quickly", "fast", "rapidly"),
+    "left": (
+        "moves left",
+        "moving left",
+        "moves to the left",
+        "slides to the left",
+        "drifting left",
+        "going from right to left",
+        "flies to the left",
+        "rolls left",
+    ),
+    "right": (
+        "moves right",
+        "moving right",
+        "moves to the right",
+        "slides to the right",
+        "drifting right",
+        "going from left to right",
+        "flies to the right",
+        "rolls right",
+    ),
+    "up": ("moves up", "moving up", "rises", "rising", "goes up", "floats upwards", "flies up"),
+    "down": ("moves down", "moving down", "falls", "falling", "goes down", "sinks", "drops"),
+    "grow": ("grows", "growing", "gets bigger", "becomes larger", "expands"),
+    "shrink": ("shrinks", "shrinking", "gets smaller", "becomes smaller"),
+    "bounce": ("bounces", "bouncing", "bounces up and down", "hops", "jumping", "jumps"),
+    "still": ("stands still", "standing still", "does not move", "stays in place", "rests"),
+    "flat": ("cartoon", "flat cartoon", "animation", "2d animation", "flat design"),
+    "shaded": ("realistic", "3d render", "photorealistic", "realistic 3d", "glossy 3d"),
+    "bw": ("black and white film", "black-and-white", "monochrome film", "old film noir"),
+    "sketch": ("pencil sketch", "sketch", "hand-drawn sketch", "pencil drawing"),
+}
+PLACES: Words = {
+    "white": ("on a white background", "against white", "on white", "in a white studio"),
+    "black": ("on a black background", "against black", "on black", "in the dark"),
+    "gray": ("on a gray background", "on gray", "against gray", "on a grey background"),
+    "sky": ("in the sky", "in a blue sky with clouds", "among the clouds", "in a cloudy sky"),
+    "sunset": ("at sunset", "in front of a sunset", "in the evening sun", "at dusk"),
+    "night": ("at night", "in the night sky", "under the stars", "in a starry night"),
+    "grass": ("on the grass", "in a green meadow", "over a green field", "on a lawn"),
+    "sea": ("over the sea", "by the ocean", "above the waves", "at the sea"),
+}
+# Words that are said less often: one in five times.
+RARER: Words = {
+    "ball": ("disc", "bubble", "globe", "marble", "football"),
+    "square": ("cuboid", "tile", "crate", "rectangle", "dice"),
+    "triangle": ("three-sided shape", "tetrahedron", "tent", "wedge shape"),
+    "star": ("pentagram", "star shape", "starfish", "sheriff's star"),
+    "heart": ("heart shape", "heart symbol", "love symbol"),
+    "ring": ("torus", "wheel", "bagel", "tyre", "tire", "circle with a hole"),
+    "red": ("ruby", "cherry red", "dark red", "vermilion"),
+    "orange": ("amber", "pumpkin orange", "bright orange"),
+    "yellow": ("gold", "canary yellow", "mustard", "bright yellow"),
+    "green": ("lime green", "forest green", "grass-green", "dark green"),
+    "blue": ("navy", "royal blue", "sapphire", "dark blue"),
+    "purple": ("lilac", "lavender", "indigo", "plum"),
+    "pink": ("fuchsia", "hot pink", "salmon", "light pink"),
+    "white": ("pale", "off-white", "pure white"),
+    "small": ("mini", "miniature", "petite"),
+    "big": ("giant", "enormous", "massive", "great"),
+    "slow": ("leisurely", "calmly", "at a slow pace"),
+    "fast": ("swiftly", "at high speed", "in a hurry"),
+    "left": ("heads left", "glides to the left", "travels left", "goes left", "leftwards"),
+    "right": ("heads right", "glides to the right", "travels right", "goes right", "rightwards"),
+    "up": ("ascends", "climbs", "lifts off", "soars", "upwards"),
+    "down": ("descends", "tumbles down", "plunges", "comes down", "downwards"),
+    "grow": ("swells", "inflates", "is growing bigger", "enlarges", "comes closer"),
+    "shrink": ("contracts", "deflates", "is getting smaller", "dwindles", "goes away"),
+    "bounce": ("hopping", "leaps up and down", "springs up and down", "is bouncing around"),
+    "still": ("is motionless", "stays still", "sits there", "is at rest", "stands there"),
+    "flat": ("anime", "comic", "vector art", "cartoon animation", "animated"),
+    "shaded": ("cinematic", "live action", "lifelike", "cgi", "photograph", "render"),
+    "bw": ("in black and white", "noir", "silent film", "grayscale", "old movie"),
+    "sketch": ("line drawing", "charcoal drawing", "doodle", "pencil art", "hand drawn"),
+}
+RARER_PLACES: Words = {
+    "white": ("on a plain white background", "on a blank page", "in front of a white wall"),
+    "black": ("in darkness", "on a dark background", "in a black room", "on plain black"),
+    "gray": ("on plain gray", "in front of a grey wall", "in a gray room"),
+    "sky": ("in the air", "high above", "in front of clouds", "on a sunny day"),
+    "sunset": ("at dawn", "in the golden hour", "as the sun sets", "at sunrise", "in the evening"),
+    "night": ("in space", "in outer space", "on a starry night", "among the stars"),
+    "grass": ("in a park", "in a garden", "in the grass", "on a hill", "in the fields"),
+    "sea": ("on the ocean", "at the beach", "on the water", "at the seaside", "on the sea"),
+}
+# How two objects stand to each other. The first of a pair is the left one, or the upper one.
+BESIDE = (
+    "{0} and {1}", "{0} and {1}", "{0} and {1}", "{0} next to {1}", "{0} beside {1}",
+    "{0} to the left of {1}", "{0} left of {1}", "{1} to the right of {0}", "{1} right of {0}",
+    "{0} on the left and {1} on the right", "{1} on the right and {0} on the left",
+)  # fmt: skip
+ABOVE = (
+    "{0} and {1}", "{0} and {1}", "{0} above {1}", "{0} over {1}", "{1} below {0}",
+    "{1} under {0}", "{0} at the top and {1} at the bottom",
+)  # fmt: skip
+JOINS = tuple(phrase.format("", "") for phrase in BESIDE + ABOVE)
 RARELY = 0.2
 TYPO = 0.04
+LEADS = ("", "", "", "", "a video of ", "a clip of ", "please show ", "imagine ", "there is ")
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
     """Someone who says what scenes show, each time in other words."""
 
-    dice: random.Random
+    generator: torch.Generator
     complete: bool
     rarely: float
     instead: dict[str, str]
 
     def chance(self, p: float) -> bool:
-        return self.dice.random() < p
+        return float(torch.rand((), generator=self.generator)) < p
 
     def pick(self, options: tuple[str, ...]) -> str:
-        return options[int(self.dice.random() * len(options))]
+        return options[int(torch.randint(len(options), (), generator=self.generator))]
 
     def say(self, name: str, common: Words, rarer: Words) -> str:
         """A word or phrase for an attribute."""
@@ -66,53 +163,43 @@ class Speaker:
     def word(self, name: str) -> str:
         return self.say(name, WORDS, RARER)
 
-    def thing(self, shape: str, colour: str, size: str, style: str) -> str:
+    def thing(self, scenes: Scenes, i: int) -> str:
         """The object with its size and colour."""
-        gray = style in ("bw", "sketch")
+        shape, colour = SHAPES[int(scenes.shape[i])], COLOURS[int(scenes.colour[i])]
+        size = SIZES[int(scenes.size[i])]
+        gray = STYLES[int(scenes.style[i])] in ("bw", "sketch")
         named = self.chance(0.25) if gray else self.complete or self.chance(0.96)
-        noun, big = self.word(shape), self.word(size)
-        if not named:
-            return _a(f"{big} {noun}" if big else noun)
-        hue = self.word(colour)
-        form = self.dice.random()
-        if form < 0.06:
-            return _a(f"{big} {noun}" if big else noun) + f" that is {hue}"
-        if form < 0.10:
-            return _a(f"{hue} {noun}") + (f" that is {big}" if big else "")
-        if form < 0.14:
-            return _a(f"{hue} {big} {noun}" if big else f"{hue} coloured {noun}")
-        return _a(f"{big} {hue} {noun}" if big else f"{hue} {noun}")
+        hue = self.word(colour) if named else ""
+        thing = " ".join(w for w in (self.word(size), hue, self.word(shape)) if w)
+        if named and self.chance(0.06):
+            return f"a {self.word(shape)} that is {self.word(colour)}"
+        return ("an " if thing[0] in "aeiou" else "a ") + thing
 
-    def act(self, shape: str, motion: str, speed: str, likely: float = 0.95) -> str:
+    def act(self, scenes: Scenes, i: int, likely: float = 0.95) -> str:
         """What it does, or nothing."""
         if not (self.complete or self.chance(likely)):
             return ""
-        if shape in GOING and motion in WAYS and motion not in self.instead and self.chance(0.5):
-            act = f"{self.pick(GOING[shape])} {self.pick(WAYS[motion])}"
-        else:
-            act = self.word(motion)
-        pace = "" if motion == "still" else self.word(speed)
-        return f"{act} {pace}" if pace else act
+        motion, speed = MOTIONS[int(scenes.motion[i])], SPEEDS[int(scenes.speed[i])]
+        act = self.word(motion)
+        return f"{act} {self.word(speed)}" if self.word(speed) else act
 
-    def finish(self, sentence: str, style: str, camera: str) -> str:
-        """The sentence with its style and camera, if they are said, and as people write."""
-        if self.complete or style not in ("flat", "shaded") or self.chance(0.6):
+    def place(self, scenes: Scenes, i: int) -> str:
+        """Where it is, or nothing."""
+        if not (self.complete or self.chance(0.95)):
+            return ""
+        return self.say(BACKGROUNDS[int(scenes.background[i])], PLACES, RARER_PLACES)
+
+    def finish(self, sentence: str, style: str) -> str:
+        """The sentence with its style, if that is said, and as people write."""
+        if self.complete or style in ("bw", "sketch") or self.chance(0.6):
             look = self.word(style)
-            forms = ("{1} of {0}", "{0}, {1}", "{0}, {1} style", "{1}: {0}", "{0}, in {1} style")
+            forms = ("{1} of {0}", "{0}, {1}", "{0}, {1} style", "{1}: {0}")
             sentence = self.pick(forms).format(sentence, look)
-        if self.chance(0.05) if camera == "fixed" else self.complete or self.chance(0.9):
-            shot = self.word(camera)
-            sentence = f"{shot}, {sentence}" if self.chance(0.2) else f"{sentence}, {shot}"
-        if not self.complete:
-            sentence = self.pick(LEADS) + sentence + self.pick(TAILS)
-            if self.chance(TYPO):
-                at = int(self.dice.random() * (len(sentence) - 1))
-                sentence = sentence[:at] + sentence[at + 1] + sentence[at] + sentence[at + 2 :]
+        sentence = self.pick(LEADS) + sentence
+        if not self.complete and self.chance(TYPO):
+            at = int(torch.randint(len(sentence) - 1, (), generator=self.generator))
+            sentence = sentence[:at] + sentence[at + 1] + sentence[at] + sentence[at + 2 :]
         return sentence[0].upper() + sentence[1:] + "." if self.chance(0.3) else sentence
-
-
-def _a(thing: str) -> str:
-    return ("an " if thing[0] in "aeiou" else "a ") + thing
 
 
 def describe(
@@ -127,70 +214,58 @@ def describe(
 
     Unless `complete`, an attribute is now and then left unsaid, so that short prompts work too;
     a black-and-white or sketched scene seldom has its colour named. The plain style words are
-    often left out, and style is then free. What stands still among others is seldom said to.
-    Rarer words are said with probability `rarely`; `instead` has words to be said for attributes in
-    place of all these.
+    often left out, and style is then free. Rarer words are said
+    with probability `rarely`; `instead` has words to be said for attributes in place of all these.
     """
-    dice = random.Random(int(torch.randint(2**62, (), generator=generator)))
-    speaker = Speaker(dice, complete, rarely, instead or {})
-    of_objects: list[Callable[[int], list[str]]] = [
-        _named(getattr(scenes, name).tolist(), table)
-        for name, table in (
-            ("shape", SHAPES), ("colour", COLOURS), ("size", SIZES), ("motion", MOTIONS),
-            ("speed", SPEEDS),
-        )
-    ]  # fmt: skip
-    rows = zip(
-        scenes.count.tolist(), scenes.layout.tolist(), scenes.background.tolist(),
-        scenes.style.tolist(), scenes.camera.tolist(),
-        (scenes.y[:, 2] - scenes.y[:, 0] > scenes.x[:, 2] - scenes.x[:, 0]).tolist(),
-        strict=True,
-    )  # fmt: skip
+    speaker = Speaker(generator, complete, rarely, instead or {})
     captions = []
-    for i, (count, layout, ground, style, camera, below) in enumerate(rows):
-        look, where = STYLES[style], ""
-        if complete or speaker.chance(0.95):
-            where = speaker.say(BACKGROUNDS[ground], PLACES, RARER_PLACES)
-        attributes = [names(i) for names in of_objects]
-        objects = [tuple(names[k] for names in attributes) for k in range(count)]
-        if count == 1:
-            sentence = _one(speaker, objects[0], look, where)
+    for i in range(len(scenes)):
+        thing, act = speaker.thing(scenes, i), speaker.act(scenes, i)
+        where = speaker.place(scenes, i)
+        if where and speaker.chance(0.2):
+            sentence = " ".join(w for w in (f"{where},", thing, act) if w)
+        elif act and where and speaker.chance(0.15):
+            sentence = f"{thing} {where} {act}"
         else:
-            sentence = _several(speaker, objects, LAYOUTS[layout], look, below=below)
-            if where and speaker.chance(0.3):
-                sentence = f"{where}, {sentence}"
-            elif where:
-                sentence = f"{sentence} {where}"
-        captions.append(speaker.finish(sentence, look, CAMERAS[camera]))
+            sentence = " ".join(w for w in (thing, act, where) if w)
+        captions.append(speaker.finish(sentence, STYLES[int(scenes.style[i])]))
     return captions
 
 
-def _named(rows: list[list[int]], table: tuple[str, ...]) -> Callable[[int], list[str]]:
-    """The names of a scene's attributes, object by object."""
-    return lambda i: [table[n] for n in rows[i]]
+def describe_two(
+    first: Scenes,
+    second: Scenes,
+    generator: torch.Generator,
+    *,
+    complete: bool = False,
+    rarely: float = RARELY,
+) -> list[str]:
+    """One caption for each pair of objects, as `describe` has it.
 
-
-def _one(speaker: Speaker, attributes: tuple[str, ...], style: str, where: str) -> str:
-    shape, colour, size, motion, speed = attributes
-    thing, act = speaker.thing(shape, colour, size, style), speaker.act(shape, motion, speed)
-    if where and speaker.chance(0.2):
-        return " ".join(w for w in (f"{where},", thing, act) if w)
-    if act and where and speaker.chance(0.15):
-        return f"{thing} {where} {act}"
-    return " ".join(w for w in (thing, act, where) if w)
-
-
-def _several(
-    speaker: Speaker, objects: list[tuple[str, ...]], layout: str, style: str, *, below: bool
-) -> str:
-    parts = []
-    for k, (shape, colour, size, motion, speed) in enumerate(objects):
-        likely = 0.3 if motion == "still" else 0.95
-        thing, act = speaker.thing(shape, colour, size, style), ""
-        # What stands in front of another that passes is not said to stand.
-        if layout != "crossing" or k:
-            act = speaker.act(shape, motion, speed, likely)
-        parts.append(f"{thing} {act}" if act else thing)
-    phrases = {"beside": BESIDE, "above": ABOVE, "front": FRONT, "crossing": CROSSING}
-    three = THREE_BELOW if below else THREE
-    return speaker.pick(phrases.get(layout, three)).format(*parts)
+    What stands still is seldom said to, and pairs of which nothing more is said are named from the
+    left, or from above.
+    """
+    speaker = Speaker(generator, complete, rarely, {})
+    still = MOTIONS.index("still")
+    across = (second.x - first.x).abs() > (second.y - first.y).abs()
+    captions = []
+    for i in range(len(first)):
+        things = [
+            " ".join(
+                w
+                for w in (
+                    speaker.thing(scenes, i),
+                    speaker.act(scenes, i, 0.3 if int(scenes.motion[i]) == still else 0.95),
+                )
+                if w
+            )
+            for scenes in (first, second)
+        ]
+        sentence = speaker.pick(BESIDE if across[i] else ABOVE).format(*things)
+        where = speaker.place(first, i)
+        if where and speaker.chance(0.3):
+            sentence = f"{where}, {sentence}"
+        elif where:
+            sentence = f"{sentence} {where}"
+        captions.append(speaker.finish(sentence, STYLES[int(first.style[i])]))
+    return captions

@@ -1,161 +1,136 @@
-"""The pixels of scenes: backgrounds, and objects put on them."""
+"""The pixels of scenes: outlines of shapes, backgrounds, and styles.
+
+Coordinates are half picture heights, or half object heights inside an object; y points down.
+"""
+
+import math
 
 import torch
 from torch import Tensor
 
-from model.training.grounds import ANIMATED, GROUNDS, Ground
-from model.training.objects import Drawn, draw
-from model.training.styles import REACH, composite, dark, dim_ones, treat
-from model.training.view import Placed, View, members
 
-#: Frames that a CPU draws at once: so few that temporaries stay in its cache.
-CHUNK = 5
+def luma(picture: Tensor) -> Tensor:
+    """The brightness of a picture `[3, ...]`, as a grey picture of the same shape."""
+    weights = picture.new_tensor([0.30, 0.59, 0.11])
+    return torch.einsum("c...,c->...", picture, weights)[None].expand_as(picture)
 
 
-def backdrop(
-    names: list[str], styles: list[str], seed: Tensor, moving: list[bool], view: View
+def composite(
+    style: str,
+    back: Tensor,
+    colour: Tensor,
+    u: Tensor,
+    v: Tensor,
+    edge: Tensor,
+    coverage: Tensor,
+    pixel: float,
 ) -> Tensor:
-    """Backgrounds in their styles, `[b, 3, f, h, w]` in 0..1; where neither the camera is `moving`
-    nor the background, one frame is drawn and repeated.
-    """
-    b, f, h, w = len(names), view.now.shape[1], view.y.shape[2], view.x.shape[3]
-    pictures = torch.empty(b, 3, f, h, w, device=view.x.device)
-    lively = [m or n in ANIMATED for m, n in zip(moving, names, strict=True)]
-    if view.x.device.type == "cpu":
-        for i in range(b):
-            here = slice(i, i + 1)
-            steps = CHUNK if lively[i] else f
-            for start in range(0, f, steps):
-                frames = slice(start, start + steps if lively[i] else start + 1)
-                pictures[here, :, start : start + steps] = grounds(
-                    names[here],
-                    styles[here],
-                    seed[here],
-                    view.take(here).part(frames, slice(None), slice(None)),
-                )
-        return pictures
-    for alive, frames in ((False, slice(0, 1)), (True, slice(None))):
-        some = [i for i in range(b) if lively[i] == alive]
-        if some:
-            index = torch.tensor(some).to(seed.device, non_blocking=True)
-            drawn = grounds(
-                [names[i] for i in some],
-                [styles[i] for i in some],
-                seed[index],
-                view.take(index).part(frames, slice(None), slice(None)),
-            )
-            pictures[index] = drawn.expand(-1, -1, f, -1, -1)
-    return pictures
+    """Composite one object over its background `[3, 1, h, w]`, giving `[3, f, h, w]`."""
+    fill = colour[:, None, None, None]
+    if style == "sketch":
+        tone = 1 - float(luma(colour[:, None])[0, 0])
+        hatch = torch.sin((u + v) * 9.0).mul(2.0).clamp(0, 1) * coverage
+        line = (1.0 - (edge.abs() - 0.018) / pixel).clamp(0, 1)
+        paper = 0.93 + (back[0] - 0.93) * (1 - coverage) - 0.35 * hatch * tone
+        return (paper * (1 - 0.85 * line))[None].expand(3, -1, -1, -1)
+    if style == "shaded":
+        # One lamp, upper left: brightness falls with the distance from the highlight.
+        from_highlight = (u + 0.35) ** 2 + (v + 0.4) ** 2
+        light = (1.12 - 0.42 * from_highlight.sqrt()).clamp(0.25, 1.0)
+        glow = 0.75 * torch.exp(-from_highlight / 0.05)
+        fill = fill * light
+        fill = fill + (1 - fill) * glow
+        ground = torch.sqrt((u * 0.9) ** 2 + ((v - 1.15) / 0.22) ** 2)
+        back = back * (1 - 0.35 * (1.25 - ground).clamp(0, 1))
+    if style == "bw":
+        # Film keeps subject and ground apart: dark on bright, bright on dark.
+        own = luma(colour[:, None])[0, 0]
+        fill = (0.95 - 0.25 * (1 - own)) if float(back.mean()) < 0.5 else 0.06 + 0.25 * own
+    return back + (fill - back) * coverage
 
 
-def grounds(names: list[str], styles: list[str], seed: Tensor, view: View) -> Tensor:
-    """Backgrounds in their styles, all frames drawn."""
-    ground = Ground(
-        (view.x / view.zoom + view.pan)[:, None],
-        (view.y / view.zoom)[:, None],
-        seed.view(-1, 1, 1, 1, 1),
-        view.now[:, None],
-        view.pixel,
-    )
-    shape = (len(names), 3, view.now.shape[1], view.y.shape[2], view.x.shape[3])
-    if len(names) == 1:
-        picture = GROUNDS[names[0]](ground).expand(shape)
-        return treat(styles[0], picture, ground, dim_ones(names, seed))
-    pictures = torch.empty(shape, device=seed.device)
-    for name, index in members(names, seed.device).items():
-        drawn = GROUNDS[name](ground.take(index))
-        pictures[index] = drawn.expand(len(index), *shape[1:])
-    dims = dim_ones(names, seed)
-    for style, index in members(styles, seed.device).items():
-        if style not in ("flat", "shaded"):
-            pictures[index] = treat(style, pictures[index], ground.take(index), dims[index])
-    return pictures
+def distance(name: str, x: Tensor, y: Tensor) -> Tensor:
+    """Signed distance to the outline of a shape of about unit radius (negative inside)."""
+    if name == "ball":
+        return torch.sqrt(x * x + y * y + 1e-9) - 1
+    if name == "ring":
+        return (torch.sqrt(x * x + y * y + 1e-9) - 0.72).abs() - 0.27
+    if name == "square":
+        return torch.maximum(x.abs(), y.abs()) - 0.84
+    if name == "triangle":
+        y = y - 0.15
+        return torch.maximum(y - 0.57, 0.866 * x.abs() - 0.5 * y - 0.57)
+    if name == "star":
+        # Fold the plane into one half of one of five arms; the edge there is a straight line from
+        # the tip (angle 0, radius 1.15) to the notch (angle 36 degrees, radius 0.5).
+        sector = 2 * math.pi / 5
+        angle = torch.atan2(x, -y)
+        angle = (angle - sector * torch.round(angle / sector)).abs()
+        rho = torch.sqrt(x * x + y * y + 1e-9)
+        tip, notch = (1.15, 0.0), (0.5 * math.cos(sector / 2), 0.5 * math.sin(sector / 2))
+        nx, ny = notch[1] - tip[1], tip[0] - notch[0]
+        length = math.hypot(nx, ny)
+        return (rho * (angle.cos() * nx + angle.sin() * ny) - tip[0] * nx) / length
+    # Heart: a square on its corner, with a half disc on each of its two upper sides.
+    x, y = x.abs() * 0.62, 0.62 - y * 0.62 - 0.08
+    diamond = ((x + (y - 0.5).abs()) - 0.5) * 0.7071
+    disc = torch.sqrt((x - 0.25) ** 2 + (y - 0.75) ** 2 + 1e-9) - 0.35355
+    return torch.minimum(diamond, disc) / 0.62
 
 
-def put(
-    pictures: Tensor,
-    shapes: list[str],
-    styles: list[str],
-    fill: Tensor,
-    placed: Placed,
-    view: View,
-) -> tuple[Tensor, Tensor]:
-    """Draw an object of colour `fill` `[n, 3]` on each of the pictures, and return them with the
-    objects' coverage `[n, f, h, w]`.
-
-    On a CPU clips are drawn one by one, a few frames at a time and only about the object: that is
-    ten times faster than all at once, because temporaries stay in cache.
-    """
-    if pictures.device.type == "cpu":
-        return put_boxes(pictures, shapes, styles, fill, placed, view)
-    return put_whole(pictures, shapes, styles, fill, placed, view)
+def _mix(bottom: Tensor, top: Tensor, share: Tensor) -> Tensor:
+    return bottom + (top - bottom) * share
 
 
-def put_whole(
-    pictures: Tensor,
-    shapes: list[str],
-    styles: list[str],
-    fill: Tensor,
-    placed: Placed,
-    view: View,
-) -> tuple[Tensor, Tensor]:
-    """`put`, drawn everywhere: first the objects of each shape, then the clips in each style."""
-    n, _, *rest = pictures.shape
-    coverage = pictures.new_empty(n, *rest)
-    drawn = Drawn(
-        torch.empty_like(coverage), torch.empty_like(coverage), torch.empty_like(pictures)
-    )
-    for shape, index in members(shapes, fill.device).items():
-        of = [s for name, s in zip(shapes, styles, strict=True) if name == shape]
-        some = draw(shape, of, fill[index], placed.take(index), view.take(index))
-        for whole, part in zip(drawn, some, strict=True):
-            whole[index] = part
-    dim = dark(pictures)
-    for style, index in members(styles, fill.device).items():
-        pictures[index], coverage[index] = composite(
-            style,
-            pictures[index],
-            dim[index],
-            Drawn(*(v[index] for v in drawn)),
-            fill[index],
-            placed.take(index),
-            view.take(index),
-        )
-    return pictures, coverage
+def background(name: str, x: Tensor, y: Tensor, seed: float) -> Tensor:
+    """A background at columns x `[1, w]` and rows y `[h, 1]`, with shape `[3, h, w]`."""
 
+    def rgb(r: float, g: float, b: float) -> Tensor:
+        return x.new_tensor([r, g, b])[:, None, None]
 
-def put_boxes(
-    pictures: Tensor,
-    shapes: list[str],
-    styles: list[str],
-    fill: Tensor,
-    placed: Placed,
-    view: View,
-) -> tuple[Tensor, Tensor]:
-    """`put`, drawn only in boxes about the objects."""
-    n, _, f, h, w = pictures.shape
-    dim = dark(pictures)
-    coverage = pictures.new_zeros(n, f, h, w)
-    for i, (shape, style) in enumerate(zip(shapes, styles, strict=True)):
-        one = slice(i, i + 1)
-        for start in range(0, f, CHUNK):
-            frames = slice(start, start + CHUNK)
-            where = placed.take(one).part(frames)
-            reach = REACH[style] * where.radius + 2 * view.pixel
-            rows, columns = (
-                slice(
-                    *torch.searchsorted(
-                        line, torch.stack([(at - reach).min(), (at + reach).max()])
-                    ).tolist()
-                )
-                for line, at in ((view.y[i, 0, :, 0], where.y), (view.x[i, 0, 0], where.x))
-            )
-            if rows.start == rows.stop or columns.start == columns.stop:
-                continue
-            seen = view.take(one).part(frames, rows, columns)
-            box = (one, slice(None), frames, rows, columns)
-            drawn = draw(shape, styles[one], fill[one], where, seen)
-            pictures[box], coverage[one, frames, rows, columns] = composite(
-                style, pictures[box], dim[one], drawn, fill[one], where, seen
-            )
-    return pictures, coverage
+    def step(value: Tensor) -> Tensor:
+        """A soft 0-to-1 edge 0.02 half heights wide."""
+        return (value / 0.02 + 0.5).clamp(0, 1)
+
+    flat = torch.zeros_like(x * y)
+    if name == "white":
+        return rgb(0.96, 0.96, 0.96) + flat
+    if name == "black":
+        return rgb(0.03, 0.03, 0.03) + flat
+    if name == "gray":
+        return rgb(0.50, 0.50, 0.50) + flat
+    down = (y + 1) / 2
+    if name == "sunset":
+        dusk = _mix(rgb(0.33, 0.14, 0.40), rgb(0.98, 0.52, 0.22), down.clamp(0, 1) ** 0.8)
+        sun = torch.exp(-(((x - (seed - 0.5)) ** 2 + (y - 0.75) ** 2) / 0.06))
+        return _mix(dusk + flat, rgb(1.0, 0.85, 0.45), sun * 0.9)
+    if name == "sky":
+        blue = _mix(rgb(0.36, 0.62, 0.93), rgb(0.72, 0.87, 0.98), down)
+        cloud = flat
+        for i in range(4):
+            cx = ((seed * 7.13 + i * 0.83) % 1.0) * 4.4 - 2.2
+            cy = -0.78 + 0.36 * i + 0.2 * ((seed * 3.7 + i * 0.37) % 1.0)
+            puff = torch.exp(-(((x - cx) / 0.5) ** 2 + ((y - cy) / 0.13) ** 2))
+            cloud = torch.maximum(cloud, puff)
+        return _mix(blue + flat, rgb(0.99, 0.99, 0.99), cloud * 0.85)
+    if name == "night":
+        dark = _mix(rgb(0.02, 0.03, 0.12), rgb(0.08, 0.10, 0.26), down)
+        stars = flat
+        for i in range(24):
+            cx = ((seed * 17.31 + i * 0.7548777) % 1.0) * 4.0 - 2.0
+            cy = ((seed * 11.77 + i * 0.5698403) % 1.0) * 2.0 - 1.0
+            stars = torch.maximum(stars, torch.exp(-(((x - cx) ** 2 + (y - cy) ** 2) / 0.0007)))
+        return _mix(dark + flat, rgb(1.0, 0.98, 0.85), stars)
+    horizon = -0.15 + 0.12 * (seed - 0.5)
+    if name == "grass":
+        above = _mix(rgb(0.62, 0.80, 0.95), rgb(0.86, 0.94, 0.98), down)
+        hill = horizon + 0.08 * torch.sin(1.6 * x + seed * 6.28)
+        field = _mix(rgb(0.36, 0.66, 0.22), rgb(0.20, 0.46, 0.14), (y - hill).clamp(0, 1))
+        return _mix(above + flat, field + flat, step(y - hill))
+    above = _mix(rgb(0.70, 0.85, 0.95), rgb(0.90, 0.94, 0.96), down)
+    depth = (y - horizon).clamp(0, 1.3)
+    water = _mix(rgb(0.10, 0.45, 0.66), rgb(0.04, 0.24, 0.46), depth)
+    crest = torch.sin(5 * x + 14 * depth.sqrt() * 3 + seed * 6.28 + 1.2 * torch.sin(2 * x)) * 0.5
+    foam = (crest + 0.5).clamp(0, 1) ** 3
+    water = _mix(water + flat, rgb(0.45, 0.74, 0.86), foam * 0.45)
+    return _mix(above + flat, water, step(y - horizon))

@@ -14,8 +14,7 @@ from model import Pipeline
 from model.training import detector
 from model.training.cases import to_image
 from model.training.detector import ATTRIBUTES
-from model.training.judging import Judge, Verdict
-from model.training.modes import CEILING, MODES, SIZES, TEXT, asked_for, made
+from model.training.modes import MODES, SIZES, Judge, Verdict, made
 from model.training.weights import load_vae
 
 #: Clips on a sheet, and the pictures of each: of a minute they lie 15 s apart.
@@ -30,31 +29,27 @@ def evaluate(
     workers: int = 1,
     only: str = "",
     report: Path | None = None,
-    device: str = "cpu",
 ) -> dict[str, list[Verdict]]:
     """Score the modes whose name contains `only` with a detector's file, and print the table.
 
     `count` prompts are what text to video gets; the costlier modes get fewer. `report` is a folder
-    for the table and for a sheet of each mode. Several processes share a `device`.
+    for the table and for a sheet of each mode.
     """
-    detector.load(judge)  # a file that does not fit is an error here; a pool would start for ever
     tasks = [task for task in _tasks(count) if only in task[0]]
     rows: dict[str, list[Verdict]] = {}
     strips: dict[str, list[Image.Image]] = {}
     start = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _prepare, (checkpoint, judge, device)) as pool:
+    with context.Pool(workers, _prepare, (checkpoint, judge)) as pool:
         for done, (mode, verdict, strip) in enumerate(pool.imap(_run, tasks), 1):
             rows.setdefault(mode, []).append(verdict)
             if strip is not None and len(strips.setdefault(mode, [])) < ROWS:
                 strips[mode].append(strip)
             _tell(start, done, len(tasks))
-    kinds = (breakdown(mode, rows[mode]) for mode in (CEILING, TEXT) if mode in rows)
-    text = "\n\n".join((table(rows), *kinds))
-    print(text)
+    print(table(rows))
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-        (report / "table.md").write_text(text + "\n")
+        (report / "table.md").write_text(table(rows) + "\n")
         for mode, pictures in strips.items():
             name = "".join(c if c.isalnum() else "-" for c in mode)
             sheet(pictures).save(report / f"{name}.jpg", quality=85)
@@ -72,21 +67,6 @@ def table(rows: dict[str, list[Verdict]]) -> str:
         others = [name for name in verdicts[0] if name not in ATTRIBUTES]
         more = ", ".join(f"{name} {_share(verdicts, name)}" for name in others)
         lines.append(f"| {mode} | {' | '.join(cells)} | {len(verdicts)} | {more} |")
-    return "\n".join(lines)
-
-
-def breakdown(mode: str, verdicts: list[Verdict]) -> str:
-    """How many of a mode's first clips show what each asks for, the worst first, as Markdown."""
-    scenes = [asked_for(mode, i).scene for i in range(len(verdicts))]
-    lines = [f"{mode}, right of asked:"]
-    for name in ATTRIBUTES:
-        counts: dict[int, list[bool]] = {}
-        for verdict, scene in zip(verdicts, scenes, strict=True):
-            if (held := verdict.get(name)) is not None:
-                counts.setdefault(int(getattr(scene, name).flatten()[0]), []).append(bool(held))
-        worst = sorted(counts.items(), key=lambda item: sum(item[1]) / len(item[1]))
-        cells = [f"{ATTRIBUTES[name][i]} {sum(held)}/{len(held)}" for i, held in worst]
-        lines += [f"- {name}: {', '.join(cells)}"] if cells else []
     return "\n".join(lines)
 
 
@@ -144,11 +124,10 @@ def _tasks(count: int) -> Iterator[tuple[str, int]]:
 _judge: Judge
 
 
-def _prepare(checkpoint: Path, judge: Path, device: str) -> None:
+def _prepare(checkpoint: Path, judge: Path) -> None:
     global _judge  # noqa: PLW0603  (a process of the pool has one judge)
     torch.set_num_threads(1)
-    parts = (detector.load(judge).to(device), load_vae(checkpoint).to(device))
-    _judge = Judge(Pipeline.load(checkpoint, device), *parts)
+    _judge = Judge(Pipeline.load(checkpoint), detector.load(judge), load_vae(checkpoint))
 
 
 def _run(task: tuple[str, int]) -> tuple[str, Verdict, Image.Image | None]:

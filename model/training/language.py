@@ -1,28 +1,17 @@
 """The tokenizer and the small text encoder of kinora-tiny."""
 
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from model.training import synonyms
-from model.training.words import (
-    GOING,
-    JOINS,
-    LEADS,
-    PLACES,
-    RARER,
-    RARER_PLACES,
-    TAILS,
-    WAYS,
-    WORDS,
-)
+from model.training import captions, synonyms
 
 MAX_LENGTH = 64
-VOCABULARY = 1024
+VOCABULARY = 512
 # How sure a head is at first of where it looks.
 SURE = 1.5
 
@@ -34,10 +23,38 @@ def build_tokenizer(folder: Path) -> None:
     character is a piece too, so what is left is spelled out, letter by letter, and nothing but
     foreign scripts is unknown.
     """
-    tokenizer = plain_tokenizer()
+    split = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Metaspace(),
+        ]
+    )
+
+    def words(phrases: Iterable[str]) -> set[str]:
+        found = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}
+        return {piece for piece in found if len(piece) > 1}
+
+    glue = (*captions.LEADS, "that is a an of style , . :")
+    common = words([*glue, *chain(*captions.WORDS.values(), *captions.PLACES.values())])
+    # Behind the common words, so that weights that know only those can be trained further.
+    rarer = chain(*captions.RARER.values(), *captions.RARER_PLACES.values())
+    rare = words(rarer) - common
+    between = words(captions.JOINS) - common - rare
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
+    pieces += [(letter, -9.0) for letter in letters]
+    pieces += [(word, -4.0) for word in (*sorted(common), *sorted(rare), *sorted(between))]
+    if len(pieces) > VOCABULARY:
+        raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
     meant = [normalizers.Replace(Regex(words), word) for words, word in synonyms.rules()]
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Lowercase(), *meant]
+    )
+    tokenizer.pre_tokenizer = split
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
     )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -48,59 +65,19 @@ def build_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder / "tokenizer")
 
 
-def plain_tokenizer() -> Tokenizer:
-    """The same without other words than the grammar's, which captions have none of: much faster."""
-    split = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Punctuation(),
-            pre_tokenizers.Metaspace(),
-        ]
-    )
-    said: list[tuple[str, ...]] = [LEADS, TAILS, JOINS]
-    for table in (WORDS, PLACES, GOING, WAYS, RARER, RARER_PLACES):
-        said += table.values()
-    phrases = (*chain(*said), "that is a an of in style coloured , . :")
-    found = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}
-    words = sorted(piece for piece in found if len(piece) > 1)
-    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
-    pieces += [(letter, -9.0) for letter in letters]
-    pieces += [(word, -4.0) for word in words]
-    if len(pieces) > VOCABULARY:
-        raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = split
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    return tokenizer
-
-
-def encode_captions(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
-    """Ids `[b, MAX_LENGTH]` of captions, int16, zero behind each one's end mark."""
-    ids = torch.zeros(len(texts), MAX_LENGTH, dtype=torch.int16)
-    for row, encoding in zip(ids, tokenizer.encode_batch(texts), strict=True):
-        kept = encoding.ids[:MAX_LENGTH]
-        kept[-1] = 1  # a longer one is cut, its end mark kept
-        row[: len(kept)] = torch.tensor(kept, dtype=torch.int16)
-    return ids
-
-
 def new_text_encoder(width: int) -> UMT5EncoderModel:
     """An untrained UMT5 encoder of the given width.
 
-    Its heads look at first at the word before, the one after, two before, two after, three before,
-    three after, all before and all after: whose colour it is depends on where it is said.
+    Its heads look at first at the word before, the one after, two before, two after, all before
+    and all after: whose colour it is depends on where it is said.
     """
     config = UMT5Config(
         vocab_size=VOCABULARY,
         d_model=width,
-        d_kv=width // 8,
+        d_kv=width // 6,
         d_ff=2 * width,
         num_layers=5,
-        num_heads=8,
+        num_heads=6,
         relative_attention_num_buckets=32,
         relative_attention_max_distance=128,
         feed_forward_proj="gated-gelu",
@@ -111,7 +88,7 @@ def new_text_encoder(width: int) -> UMT5EncoderModel:
     )
     encoder = UMT5EncoderModel(config)
     apart = torch.cat([-torch.arange(16), torch.arange(16)])  # the last buckets are further apart
-    looks = [-(apart - words).abs().float() for words in (-1, 1, -2, 2, -3, 3)]
+    looks = [-(apart - words).abs().float() for words in (-1, 1, -2, 2)]
     looks += [torch.where(apart * side > 0, -0.1 * apart.abs(), -8.0) for side in (-1, 1)]
     for name, bias in encoder.named_parameters():
         if name.endswith("relative_attention_bias.weight"):

@@ -1,24 +1,28 @@
-"""Clips to learn from: drawn, encoded, and kept where the training computes.
+"""A growing pool of encoded clips on disk: a process renders and encodes, the trainer reads.
 
-Other processes think of scenes and say what they show (`Ideas`); the trainer draws and encodes them
-on its device, between its steps, into one `Pool` for each kind of clip. Nothing is stored on disk,
-and nothing ever repeats: idea i of a kind comes from seed i.
+Every bucket (a picture size) has one memory-mapped file of fixed-size records and a count. Clip i
+of a pool is drawn from seed i, so an interrupted pool goes on where it stopped.
 """
 
 import math
-from collections.abc import Iterator
+import multiprocessing
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
-from model.training import captions, language, led, scenes
-from model.training.rendering import render
-from model.training.scenes import OBJECTS, Scenes
-from model.training.tracks import Path, track
+from model.training import led, pairs, scenes
+from model.training.bending import Bend
+from model.training.scenes import Scenes
+from model.training.weights import load_vae
 from model.vae import VAE
 
 
@@ -28,7 +32,7 @@ class Bucket(NamedTuple):
     `detail` ones are windows of pictures up to 1080p. Of those with a `tail`, the last latent
     frames, so many, are as a request gives them; clips that are `led` were on another way before,
     the others always moved as they do there. Clips of `LONG` frames are as long as a window;
-    shorter ones cost less, and there the shape is learnt.
+    shorter ones cost less, and there the shape is learnt. Most show one of the `objects`, some two.
     """
 
     name: str
@@ -39,225 +43,280 @@ class Bucket(NamedTuple):
     tail: int = 0
     frames: int = 25
     led: bool = True
+    objects: int = 1
 
     @property
-    def latent_size(self) -> tuple[int, int, int]:
-        """Latent frames, rows and columns."""
-        return (self.frames - 1) // 4 + 1, self.height // 16, self.width // 16
+    def bent(self) -> bool:
+        """Whether each clip is drawn wrong as well (`bending`)."""
+        return not self.tail and self.objects == 1
 
 
 LONG = 65
 BUCKETS = (
-    Bucket("wide", 160, 256, 0.27),
-    Bucket("square", 192, 192, 0.14),
+    Bucket("wide", 160, 256, 0.22),
+    Bucket("square", 192, 192, 0.12),
     Bucket("tall", 256, 160, 0.12),
-    Bucket("detail", 160, 256, 0.06, detail=True),
-    Bucket("wide-picture", 160, 256, 0.03, tail=1),
+    Bucket("detail", 160, 256, 0.09, detail=True),
+    Bucket("wide-picture", 160, 256, 0.02, tail=1),
     Bucket("square-picture", 192, 192, 0.01, tail=1),
     Bucket("wide-clip", 160, 256, 0.03, tail=2, frames=33),
-    Bucket("square-clip", 192, 192, 0.01, tail=2, frames=33),
+    Bucket("square-clip", 192, 192, 0.02, tail=2, frames=33),
     Bucket("wide-before", 160, 256, 0.03, tail=2, frames=33, led=False),
-    Bucket("square-before", 192, 192, 0.01, tail=2, frames=33, led=False),
-    Bucket("wide-long", 160, 256, 0.13, frames=LONG),
-    Bucket("square-long", 192, 192, 0.05, frames=LONG),
-    Bucket("tall-long", 256, 160, 0.05, frames=LONG),
+    Bucket("square-before", 192, 192, 0.02, tail=2, frames=33, led=False),
+    Bucket("wide-long", 160, 256, 0.10, frames=LONG),
+    Bucket("square-long", 192, 192, 0.06, frames=LONG),
+    Bucket("tall-long", 256, 160, 0.06, frames=LONG),
+    Bucket("wide-long-picture", 160, 256, 0.02, tail=1, frames=LONG),
+    Bucket("square-long-picture", 192, 192, 0.01, tail=1, frames=LONG),
     Bucket("wide-long-clip", 160, 256, 0.04, tail=2, frames=LONG),
+    Bucket("square-long-clip", 192, 192, 0.02, tail=2, frames=LONG),
     Bucket("wide-long-before", 160, 256, 0.02, tail=2, frames=LONG, led=False),
+    Bucket("wide-pair", 160, 256, 0.45, objects=2),
+    Bucket("square-pair", 192, 192, 0.20, objects=2),
+    Bucket("tall-pair", 256, 160, 0.18, objects=2),
+    Bucket("wide-pair-long", 160, 256, 0.10, frames=LONG, objects=2),
 )
-#: Share of the scenes of a bucket that are shown after their opening.
-LATER, LATER_LONG = 0.25, 0.5
-#: Captions that a clip has, one of which a step says of it.
-SAID = 8
-
-
-class Idea(NamedTuple):
-    """Scenes of a bucket, how they move, which part of them is seen, and what is said of them."""
-
-    bucket: int
-    scenes: Scenes
-    path: Path
-    length: float  # seconds of the clip of which they are a part
-    picture: tuple[int, int]  # height and width
-    window: tuple[Tensor, Tensor] | None  # top and left
-    ids: Tensor  # [b, SAID, MAX_LENGTH] int16
-
-
-def think(k: int, count: int, seed: int) -> Idea:
-    """Ideas for clips of bucket `k`."""
-    bucket, generator = BUCKETS[k], torch.Generator().manual_seed(seed)
-    h, w, f = bucket.height, bucket.width, bucket.frames
-    seconds, window = torch.arange(f) / 16, None
-    length = (f - 1) / 16 if f == LONG else scenes.OPENING_S
-    if bucket.detail:
-        # A window near the first object's outline, of a picture 2 to 7 times as high.
-        size = 2.0 + 5.0 * float(torch.rand((), generator=generator))
-        height, width = round(h * size), round(h * size * 16 / 9)
-        aspect = width / height
-        batch = scenes.sample(count, generator, aspect=aspect, later=LATER)
-        middle = track(batch, torch.tensor([length / 2]), length, aspect)
-        x, y, r = (v[:, 0, 0] for v in middle[:3])
-        angle = torch.rand(count, generator=generator) * 2 * math.pi
-        far = torch.rand(count, generator=generator) * 1.6
-        top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
-        left = (x + far * r * angle.cos() + aspect) * height / 2 - w / 2
-        window = (top, left.round().clamp(0, width - w))
-        h, w = height, width
-    else:
-        later = LATER_LONG if bucket.tail or f == LONG else LATER
-        # A camera on its way would not come back.
-        camera = "fixed" if bucket.tail else None
-        batch = scenes.sample(count, generator, aspect=w / h, later=later, camera=camera)
-    if not bucket.tail:
-        path = track(batch, seconds, length, w / h)
-    elif bucket.led:
-        path = led.lead(batch, f, w / h, bucket.tail, generator)
-    else:
-        path = led.arrive(batch, f, w / h, bucket.tail)
-    tokenizer = language.plain_tokenizer()
-    said = [captions.describe(batch, generator) for _ in range(SAID)]
-    ids = torch.stack([language.encode_captions(tokenizer, texts) for texts in said], 1)
-    return Idea(k, batch, path, length, (h, w), window, ids)
-
-
-class Ideas(IterableDataset[Idea]):
-    """Ideas without end, in the proportions of the buckets."""
-
-    def __init__(self, pixels: int, *, seed: int) -> None:
-        """`pixels` is how many a batch of clips has, about."""
-        self.pixels, self.seed = pixels, seed
-
-    def __iter__(self) -> Iterator[Idea]:
-        worker = get_worker_info()
-        every, at = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        torch.set_num_threads(1)
-        drawn = [0.0] * len(BUCKETS)
-        number = 0
-        while True:
-            k = min(range(len(BUCKETS)), key=lambda i: (drawn[i] + 0.5) / BUCKETS[i].share)
-            bucket = BUCKETS[k]
-            count = max(2, self.pixels // (bucket.height * bucket.width * bucket.frames))
-            drawn[k] += count
-            if number % every == at:
-                yield think(k, count, self.seed * 1_000_003 + number)
-            number += 1
+LATER = 0.25
+FIELDS = [f.name for f in fields(Scenes)]
 
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Clips from a pool: normalised latents `[b, c, t, h, w]`, what share of each token each object
-    covers, `[b, OBJECTS, t, h, w]`, their attributes by name, and ids of captions `[b, l]`.
+    """Clips from the pool: normalised latents `[b, c, t, h, w]`, each object's scenes with its
+    token coverage `[b, t, h, w]`, and the latents of the same scenes drawn wrong, if their bucket
+    has them (else the same).
     """
 
     latents: Tensor
-    coverage: Tensor
-    labels: dict[str, Tensor]  # [b] or, of objects, [b, OBJECTS]
-    ids: Tensor
+    objects: tuple[tuple[Scenes, Tensor], ...]
+    bent: Tensor
 
-    def __len__(self) -> int:
-        return len(self.latents)
+    @property
+    def scenes(self) -> Scenes:
+        """The first objects'."""
+        return self.objects[0][0]
+
+    @property
+    def coverage(self) -> Tensor:
+        """What share of each token an object covers, `[b, t, h, w]`."""
+        return torch.stack([coverage for _, coverage in self.objects]).sum(0)
+
+    def to(self, device: torch.device | str) -> "Clips":
+        """The same clips on another device."""
+        objects = tuple((scenes.to(device), cover.to(device)) for scenes, cover in self.objects)
+        return Clips(self.latents.to(device), objects, self.bent.to(device))
 
     def between(self, start: int, stop: int) -> "Clips":
         """Their latent frames `start` to `stop`."""
-        latents, coverage = (x[:, :, start:stop] for x in (self.latents, self.coverage))
-        return Clips(latents, coverage, self.labels, self.ids)
-
-    def present(self) -> Tensor:
-        """Which objects there are, `[b, OBJECTS]`."""
-        return torch.arange(OBJECTS, device=self.ids.device) < self.labels["count"][:, None]
-
-
-#: The attributes that the throw-away heads are asked for.
-LABELS = ("shape", "colour", "motion", "count", "background", "style", "camera")
+        latents, bent = (x[:, :, start:stop] for x in (self.latents, self.bent))
+        objects = tuple((scenes, cover[:, start:stop]) for scenes, cover in self.objects)
+        return Clips(latents, objects, bent)
 
 
 class Pool:
-    """The clips of one bucket; when it is full, new ones take the place of the oldest."""
+    """The records of one bucket; `capacity` bounds its file, older records are then replaced."""
 
-    def __init__(self, bucket: Bucket, channels: int, capacity: int, device: str) -> None:
-        t, h, w = bucket.latent_size
-        self.capacity, self.drawn = capacity, 0
-        n = (capacity, OBJECTS)
-        self.latents = torch.empty(capacity, channels, t, h, w, dtype=torch.bfloat16, device=device)
-        self.coverage = torch.empty(*n, t, h // 2, w // 2, dtype=torch.uint8, device=device)
-        self.ids = torch.empty(
-            capacity, SAID, language.MAX_LENGTH, dtype=torch.int16, device=device
+    def __init__(
+        self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: Literal["r", "r+"]
+    ) -> None:
+        t, h, w = (bucket.frames - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
+        self.latent_shape, self.bent, n = (channels, t, h, w), bucket.bent, bucket.objects
+        record = np.dtype(
+            [
+                ("latents", np.uint16, self.latent_shape),
+                ("bent", np.uint16, self.latent_shape if bucket.bent else (0,)),
+                ("coverage", np.uint8, (n, t, h // 2, w // 2)),
+                ("scene", np.float32, (n, len(FIELDS) + 2)),
+            ]
         )
-        of_object = ("shape", "colour", "motion")
-        self.labels = {
-            name: torch.empty(n if name in of_object else n[:1], dtype=torch.uint8, device=device)
-            for name in LABELS
-        }
-        # Known to the host as well, which chooses clips without waiting for the device.
-        self.later = torch.zeros(capacity, dtype=torch.bool)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{bucket.name}.bin"
+        self.count_path = count_path(folder, bucket)
+        if not path.exists():
+            with path.open("wb") as file:
+                file.truncate(record.itemsize * capacity)
+        self.records = np.memmap(path, dtype=record, mode=mode, shape=(capacity,))
+        self.capacity = capacity
 
-    def __len__(self) -> int:
-        return min(self.drawn, self.capacity)
+    @property
+    def drawn(self) -> int:
+        """How many clips have been drawn so far."""
+        return int(self.count_path.read_text()) if self.count_path.exists() else 0
 
-    def add(self, idea: Idea, latents: Tensor, coverage: Tensor) -> None:
-        """Keep clips, with the tokens' coverage."""
-        device = self.latents.device
-        slots = (self.drawn + torch.arange(len(idea.scenes))) % self.capacity
-        here = slots.to(device)
-        self.latents[here] = latents.bfloat16()
-        self.coverage[here] = (coverage * 255).round().byte()
-        self.ids[here] = idea.ids.to(device)
-        for name, values in self.labels.items():
-            values[here] = getattr(idea.scenes, name).byte().to(device)
-        self.later[slots] = idea.scenes.phase > 0
-        self.drawn += len(idea.scenes)
+    def add(self, clips: Clips) -> None:
+        """Store a batch after the last one."""
+        first = self.drawn
+        for i in range(len(clips.scenes)):
+            slot = self.records[(first + i) % self.capacity]
+            slot["latents"] = clips.latents[i].bfloat16().view(torch.uint16).numpy()
+            if self.bent:
+                slot["bent"] = clips.bent[i].bfloat16().view(torch.uint16).numpy()
+            for k, (scene, coverage) in enumerate(clips.objects):
+                slot["coverage"][k] = (coverage[i] * 255).round().byte().numpy()
+                slot["scene"][k] = torch.cat(
+                    [getattr(scene, name)[i].float().view(-1) for name in FIELDS]
+                ).numpy()
+        partial = self.count_path.with_suffix(".part")
+        partial.write_text(str(first + len(clips.scenes)))
+        partial.replace(self.count_path)
 
-    def sample(self, count: int, generator: torch.Generator, *, later: bool | None = None) -> Clips:
-        """Draw `count` clips, of those that open or go on if `later` says which."""
-        index = torch.arange(len(self))
-        if later is not None:
-            fits = (self.later[: len(self)] == later).nonzero()[:, 0]
-            index = fits if len(fits) else index
-        picked = index[torch.randint(len(index), (count,), generator=generator)]
-        said = torch.randint(SAID, (count,), generator=generator)
-        device = self.latents.device
-        picked, said = picked.to(device), said.to(device)
-        return Clips(
-            self.latents[picked],
-            self.coverage[picked].float() / 255,
-            {name: values[picked].long() for name, values in self.labels.items()},
-            self.ids[picked, said].long(),
+    def sample(
+        self,
+        count: int,
+        generator: torch.Generator,
+        *,
+        opening: bool | None = None,
+        odds: dict[str, float] | None = None,
+    ) -> Clips:
+        """Draw `count` records at most; `opening` ones begin at their scene's beginning.
+
+        `odds` are the probabilities, by shape, with which a drawn record is kept.
+        """
+        available = min(self.drawn, self.capacity)
+        index = torch.randint(available, (count * 16 + 32,), generator=generator).numpy()
+        if odds is not None:
+            shape = self.records["scene"][index, 0, FIELDS.index("shape")].astype(int)
+            likely = np.array([odds[name] for name in scenes.SHAPES])[shape]
+            index = index[torch.rand(len(index), generator=generator).numpy() < likely]
+        if opening is not None:
+            fits = (self.records["scene"][index, 0, -1] == 0) == opening
+            index = index[fits] if fits.any() else index
+        rows = self.records[index[:count]]
+        latents, bent = (
+            torch.from_numpy(rows[name].copy()).view(torch.bfloat16) for name in ("latents", "bent")
         )
+        flat = torch.from_numpy(rows["scene"].copy()).unbind(1)
+        coverage = (torch.from_numpy(rows["coverage"].copy()).float() / 255).unbind(1)
+        objects = tuple(zip(map(_scenes, flat), coverage, strict=True))
+        return Clips(latents, objects, bent if self.bent else latents)
 
 
-def new_pools(channels: int, clips: int, device: str) -> list[Pool]:
-    """Pools with room for so many clips in total."""
-    whole = sum(bucket.share for bucket in BUCKETS)
-    return [
-        Pool(bucket, channels, max(8, round(clips * bucket.share / whole)), device)
-        for bucket in BUCKETS
-    ]
+def _scenes(rows: Tensor) -> Scenes:
+    """Scenes from their records."""
+    columns, at = [], 0
+    for name in FIELDS:
+        size = 3 if name == "tint" else 1
+        value = rows[:, at : at + size]
+        value = value if name == "tint" else value[:, 0]
+        whole = name in ("shape", "colour", "motion", "background", "style", "size", "speed")
+        columns.append(value.long() if whole else value)
+        at += size
+    return Scenes(*columns)
+
+
+def count_path(folder: Path, bucket: Bucket) -> Path:
+    """The file that says how many clips of a bucket have been drawn."""
+    return folder / f"{bucket.name}.count"
+
+
+def draw(
+    bucket: Bucket, count: int, generator: torch.Generator, device: str = "cpu"
+) -> tuple[tuple[tuple[Scenes, Tensor], ...], Tensor, Tensor | None]:
+    """Objects of a bucket with their coverage `[b, f, h, w]`, their clips, and the same drawn
+    wrong, on a device.
+    """
+    h, w, f = bucket.height, bucket.width, bucket.frames
+    if bucket.objects == 2:
+        both = pairs.sample(count, generator, aspect=w / h)
+        first, second = (scene.to(device) for scene in both)
+        frames, covers = pairs.render((first, second), f, h, w)
+        return tuple(zip(both, covers, strict=True)), frames, None
+    if bucket.tail:
+        batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
+        if bucket.led:
+            path = led.lead(batch, f, w / h, bucket.tail, generator)
+        else:
+            path = led.arrive(batch, f, w / h, bucket.tail)
+        how = _along(path, h, w, device)
+    elif not bucket.detail:
+        later = 0.5 if f == LONG else LATER
+        batch = scenes.sample(count, generator, aspect=w / h, later=later)
+        path = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
+        how = _along(path, h, w, device)
+    else:
+        size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
+        height, width = round(h * size), round(h * size * 16 / 9)
+        batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
+        length = scenes.OPENING_S
+        x, y, r = (
+            v[:, 0] for v in scenes.track(batch, torch.tensor([length / 2]), length, width / height)
+        )
+        angle = torch.rand(count, generator=generator) * 2 * math.pi
+        far = torch.rand(count, generator=generator) * 1.6
+        top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
+        left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
+        window = (top, left.round().clamp(0, width - w), h, w)
+        how = partial(scenes.render, height=height, width=width, window=window)
+    frames, coverage = how(batch.to(device), f)
+    bent = None
+    if bucket.bent:
+        bends = [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
+        bent, _ = how(batch.to(device), f, bends=bends)
+    return ((batch, coverage),), frames, bent
+
+
+def _along(
+    path: tuple[Tensor, Tensor, Tensor], height: int, width: int, device: str
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`scenes.render` of whole pictures along a path."""
+    x, y, r = (v.to(device) for v in path)
+    return partial(scenes.render, height=height, width=width, path=(x, y, r))
 
 
 @torch.no_grad()
-def draw(vae: VAE, idea: Idea, device: str) -> tuple[Tensor, Tensor]:
-    """The latents of an idea, normalised, and what share of each token each object covers."""
-    bucket = BUCKETS[idea.bucket]
-    window = idea.window
-    frames, coverage = render(
-        idea.scenes,
-        bucket.frames,
-        *idea.picture,
-        length=idea.length,
-        window=None if window is None else (*window, bucket.height, bucket.width),
-        path=idea.path,
-        device=device,
-    )
+def encode(
+    vae: VAE,
+    bucket: Bucket,
+    objects: tuple[tuple[Scenes, Tensor], ...],
+    frames: Tensor,
+    bent: Tensor | None,
+) -> Clips:
+    """Frames as normalised latents, with the coverage of each token."""
+
+    def latents_of(frames: Tensor) -> Tensor:
+        return vae.normalize(vae.encode(frames.to(dtype)).float())
+
     dtype = next(vae.parameters()).dtype
-    latents = vae.normalize(vae.encode(frames.to(dtype)).float())
+    latents = latents_of(frames)
     if bucket.tail:
         latents[:, :, -bucket.tail :] = led.ending(vae, frames.to(dtype), bucket.tail)
-    cells = F.avg_pool3d(coverage, (1, 32, 32))
-    first, rest = cells[:, :, :1], cells[:, :, 1:].unflatten(2, (-1, 4)).mean(3)
-    return latents, torch.cat([first, rest], 2)
+    covered = []
+    for scene, coverage in objects:
+        cells = F.avg_pool2d(coverage, 32)
+        first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
+        covered.append((scene, torch.cat([first, rest], 1).cpu()))
+    latents = latents.cpu()
+    wrong = latents if bent is None else latents_of(bent).cpu()
+    return Clips(latents, tuple(covered), wrong)
 
 
-def on_host(idea: Idea) -> Idea:
-    """An idea that another process had, in memory of this one."""
-    kept = Scenes(*(getattr(idea.scenes, f.name).clone() for f in fields(Scenes)))
-    path = Path(*(v.clone() for v in idea.path))
-    return idea._replace(scenes=kept, ids=idea.ids.clone(), path=path)
+def fill(
+    folder: Path, vae_folder: Path, *, clips: int, seed: int, device: str, parent: int
+) -> None:
+    """Draw clips into all buckets until `clips` exist in total, or the process `parent` is gone."""
+    os.setsid()  # Ctrl-C is for the trainer, which ends this process
+    torch.set_num_threads(1)
+    vae = load_vae(vae_folder).to(device, torch.bfloat16)
+    pools = [Pool(folder, bucket, vae.config.z_dim, clips, "r+") for bucket in BUCKETS]
+    while sum(p.drawn for p in pools) < clips and os.getppid() == parent:
+        drawn = [p.drawn / b.share for p, b in zip(pools, BUCKETS, strict=True)]
+        k = drawn.index(min(drawn))
+        generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
+        count = 200 // BUCKETS[k].frames  # at a time, which bounds the memory
+        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], count, generator, device)))
+
+
+def start_filling(
+    folder: Path, vae_folder: Path, *, clips: int, seed: int, device: str
+) -> BaseProcess:
+    """Fill the pool in a process of its own, which ends with this one."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(
+        target=fill,
+        args=(folder, vae_folder),
+        kwargs={"clips": clips, "seed": seed, "device": device, "parent": os.getpid()},
+        daemon=True,
+        name="kinora-latents",
+    )
+    process.start()
+    return process

@@ -1,18 +1,22 @@
 """What one step of the transformer's training is about: clips, given frames, noise levels."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from model.schedule import shifted
-from model.training.latents import BUCKETS, LONG, Bucket, Clips, Pool
+from model.training import captions
+from model.training.latents import BUCKETS, LATER, LONG, Bucket, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
-    ((0, 0), 0.70), ((1, 0), 0.13), ((2, 0), 0.03), ((3, 0), 0.01), ((5, 0), 0.01),
-    ((0, 1), 0.02), ((0, 2), 0.04), ((1, 1), 0.03), ((1, 2), 0.03),
+    ((0, 0), 0.68), ((1, 0), 0.13), ((2, 0), 0.03), ((3, 0), 0.01), ((5, 0), 0.01),
+    ((0, 1), 0.03), ((0, 2), 0.05), ((1, 1), 0.03), ((1, 2), 0.03),
 )  # fmt: skip
 CONTINUATIONS = (
     ((2, 0), 0.34), ((3, 0), 0.10), ((4, 0), 0.10), ((5, 0), 0.10), ((1, 0), 0.04),
@@ -33,10 +37,14 @@ LED = ((0, 0.05), (1, 0.30), (2, 0.15), (3, 0.35), (4, 0.15))
 LONG_LED = ((0, 0.05), (1, 0.35), (2, 0.05), (3, 0.12), (4, 0.31), (5, 0.07), (6, 0.05))
 # Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
 # once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
-LENGTHS = ((1, 0.40), (3, 0.18), (7, 0.42))
+LENGTHS = ((1, 0.48), (3, 0.22), (7, 0.30))
+# The same of two objects: which attribute is whose is learnt of all things the slowest.
+PAIR_LENGTHS = ((1, 0.62), (3, 0.14), (7, 0.24))
 # How often a clip as long as a window is shown whole; else it loses some of its end, or, if it is
 # led there, some of its beginning where it does not open.
 WHOLE = 0.7
+# How often a drawn clip of a shape is kept: what is harder to draw is shown more often.
+ODDS = {"ball": 0.4, "square": 0.5, "triangle": 0.7, "star": 0.8, "heart": 0.5, "ring": 1.0}
 # How many latent frames a clip that does not open may lose at its beginning: then it begins, as
 # the windows of a long video do, with a latent frame that stands for four frames.
 CUT = 3
@@ -44,28 +52,53 @@ CUT = 3
 # video but the first do, and between which noise levels it made them of true ones. It learns to
 # draw what was asked for, whatever became of it.
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
+# How often a clip is shown as drawn wrong, to be mended, and at which noise levels: above them
+# nothing is wrong yet, below them it is too late.
+BENT, BENT_NOISE = 0.3, (0.35, 0.9)
 # How much more a latent frame next to a given one weighs: a step there is seen as a seam.
 BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.
 SILENT = 0.1
-# How far half of the noise levels are bent towards 1, where what is seen is decided.
+# Share of the sampler's clips, among those that a reward model is shown, that go on.
+GOING_ON = 0.3
+# How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
-# Share of several objects' that are bent further: colours are dealt out before anything is seen.
-EARLY, EARLY_SHIFT = 0.3, 8.0
+# Share of two objects' that are bent further: colours are dealt out before anything is seen.
+PAIR_EARLY, PAIR_SHIFT = 0.3, 8.0
 # Windows of larger pictures teach only how detail is finished: noise levels up to this one.
 DETAIL_NOISE = 0.55
 
 
+def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tensor:
+    """Which latent frames are given, `[b, t]`; clips that do not open always get some."""
+    b, t = clips.latents.shape[0], clips.latents.shape[2]
+    clean = torch.zeros(b, t, dtype=torch.bool)
+    long = bucket.frames == LONG
+    heads = (LONG_LED if long else LED) if bucket.led else ((0, 1.0),)
+    led = tuple(((head, bucket.tail), share) for head, share in heads)
+    openings = LONG_OPENINGS if long else OPENINGS
+    continuations = LONG_CONTINUATIONS if long else CONTINUATIONS
+    for i in range(b):
+        table = continuations if clips.scenes.phase[i] > 0 else openings
+        table = DETAIL if bucket.detail else led if bucket.tail else table
+        shares = torch.tensor([share for _, share in table])
+        head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
+        clean[i, : min(head, t - tail - 1)] = True
+        clean[i, t - tail :] = True
+    return clean
+
+
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """The clips of one step, which of their frames are clean, and the noise of the others."""
+    """The clips of one step, what is said of them, which of their frames are clean, and the noise
+    of the others.
+    """
 
     clips: Clips
+    texts: list[str]
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
-    trace: Tensor  # [b], sigma of the clean ones, as the frames of an earlier window have some
-    spoken: Tensor  # [b], whether anything is said
-    opens: bool  # whether the clips are at their opening
+    bent: Tensor  # [b], which clips are under their noise as they were drawn wrong
     own: Tensor | None = None  # [b], sigma of which the model makes the frames that it goes on from
 
 
@@ -78,18 +111,23 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     def randint(stop: int) -> int:
         return int(torch.randint(stop, (), generator=generator))
 
-    k = _choose([bucket.share for bucket in BUCKETS], generator)
-    bucket, full = BUCKETS[k], BUCKETS[k].latent_size[0]
+    def choose(shares: list[float]) -> int:
+        return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
+
+    k = choose([bucket.share for bucket in BUCKETS])
+    bucket, full = BUCKETS[k], pools[k].latent_shape[1]
     long = bucket.frames == LONG
     t = full
     if not (bucket.detail or bucket.tail or long):
-        t = LENGTHS[_choose([share for _, share in LENGTHS], generator)][0]
+        t = draw_length(bucket, generator)
+    later = 0.5 if bucket.tail or long else LATER if t == full else 0
+    free = bucket.detail or not bucket.led
+    opening = None if free else float(uniform(1)) >= later
     per_frame = bucket.height * bucket.width // 1024
-    goes_on = None
-    if not (bucket.detail or not bucket.led):
-        later = 0.5 if bucket.tail or long else 0.25 if t == full else 0
-        goes_on = float(uniform(1)) < later
-    clips = pools[k].sample(max(1, tokens // (per_frame * t)), generator, later=goes_on)
+    clips = pools[k].sample(
+        max(1, tokens // (per_frame * t)), generator, opening=opening, odds=ODDS
+    )
+    goes_on = opening is False and bool((clips.scenes.phase > 0).all())
     start = randint(CUT + 1) if goes_on else 0
     if long and bucket.led and float(uniform(1)) >= WHOLE:
         if not bucket.tail:
@@ -97,44 +135,90 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         elif goes_on:
             start = randint(t // 2 + 1)
     clips = clips.between(start, t)
-    b = len(clips)
-    clean = torch.zeros(b, 1, dtype=torch.bool)
+    clean = torch.zeros(len(clips.scenes), 1, dtype=torch.bool)
     if t > 1:
-        clean = draw_clean(b, t - start, bucket, generator, goes_on=bool(goes_on))
+        clean = draw_clean(clips, generator, bucket)
+    b = len(clips.scenes)
+    texts = say(clips, generator)
+    texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
-    several = clips.labels["count"] > 1
-    device = several.device
-    early = (uniform(b) < EARLY) & (not bucket.detail)
-    level = torch.where(
-        several & early.to(device), shifted(uniform(b), EARLY_SHIFT).to(device), level.to(device)
-    )
+    if bucket.objects == 2:
+        early = shifted(uniform(b), PAIR_SHIFT)
+        level = torch.where(uniform(b) < PAIR_EARLY, early, level)
     own = None
     if goes_on and float(uniform(1)) < OWN:
-        own = (OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)).to(device)
-    trace = 0.05 * uniform(b) * (uniform(b) < 0.5)
-    spoken = uniform(b) >= SILENT
-    opens = goes_on is False
-    return Lesson(clips, clean.to(device), level, trace.to(device), spoken.to(device), opens, own)
+        own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
+    low, high = BENT_NOISE
+    bent = (uniform(b) < BENT * bucket.bent) & (low <= level) & (level <= high)
+    return Lesson(clips, texts, clean, level, bent, own)
 
 
-def draw_clean(
-    count: int, t: int, bucket: Bucket, generator: torch.Generator, *, goes_on: bool
-) -> Tensor:
-    """Which latent frames are given, `[count, t]`; clips that do not open always get some."""
-    long = bucket.frames == LONG
-    heads = (LONG_LED if long else LED) if bucket.led else ((0, 1.0),)
-    table = tuple(((head, bucket.tail), share) for head, share in heads)
-    if bucket.detail:
-        table = DETAIL
-    elif not bucket.tail and goes_on:
-        table = LONG_CONTINUATIONS if long else CONTINUATIONS
-    elif not bucket.tail:
-        table = LONG_OPENINGS if long else OPENINGS
-    shares = torch.tensor([share for _, share in table])
-    rows = torch.multinomial(shares, count, replacement=True, generator=generator)
-    head, tail = torch.tensor([ends for ends, _ in table])[rows, :, None].unbind(1)
-    number = torch.arange(t)
-    return (number < torch.minimum(head, t - tail - 1)) | (number >= t - tail)
+def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
+    """Clips whose prompts the sampler is to follow: a quarter of a step's tokens, since each takes
+    several of its steps. Most are openings made from nothing, and most of those stills; `GOING_ON`
+    of them go on from given frames.
+    """
+
+    def choose(shares: list[float]) -> int:
+        return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
+
+    goes_on = bool(torch.rand((), generator=generator) < GOING_ON)
+    kinds = [
+        k
+        for k, b in enumerate(BUCKETS)
+        if not b.detail
+        and (goes_on or not b.tail)
+        and (b.objects == 1 or (b.frames != LONG and not goes_on))
+    ]
+    k = kinds[choose([BUCKETS[k].share for k in kinds])]
+    bucket, t = BUCKETS[k], pools[k].latent_shape[1]
+    if bucket.frames != LONG and not goes_on:
+        t = draw_length(bucket, generator)
+    count = max(1, tokens // (4 * bucket.height * bucket.width // 1024 * t))
+    clips = pools[k].sample(count, generator, opening=not goes_on, odds=ODDS)
+    clips = clips.between(0, t)
+    b = len(clips.scenes)
+    clean, own = torch.zeros(b, t, dtype=torch.bool), None
+    if goes_on:
+        clean = draw_clean(clips, generator, bucket)
+        own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * torch.rand(b, generator=generator)
+    texts = say(clips, generator)
+    return Lesson(clips, texts, clean, torch.ones(b), torch.zeros(b, dtype=torch.bool), own)
+
+
+def draw_length(bucket: Bucket, generator: torch.Generator) -> int:
+    """How many latent frames of a bucket's clips a step shows."""
+    lengths = LENGTHS if bucket.objects == 1 else PAIR_LENGTHS
+    shares = torch.tensor([share for _, share in lengths])
+    return lengths[int(torch.multinomial(shares, 1, generator=generator))][0]
+
+
+def say(clips: Clips, generator: torch.Generator) -> list[str]:
+    """A caption of each clip."""
+    if len(clips.objects) == 1:
+        return captions.describe(clips.scenes, generator)
+    (first, _), (second, _) = clips.objects
+    return captions.describe_two(first, second, generator)
+
+
+def beside(clean: Tensor) -> Tensor:
+    """Which latent frames are next to given ones, `[b, t]`: a step there is a seam."""
+    return (F.max_pool1d(clean.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0) & ~clean
+
+
+class Lessons(IterableDataset[Lesson]):
+    """Lessons without end, for a DataLoader whose processes each draw their own."""
+
+    def __init__(self, tokens: int, pools: Callable[[], list[Pool]], seed: int) -> None:
+        self.tokens, self.pools, self.seed = tokens, pools, seed
+
+    def __iter__(self) -> Iterator[Lesson]:
+        torch.set_num_threads(1)
+        info, pools = get_worker_info(), self.pools()
+        first, stride = (0, 1) if info is None else (info.id, info.num_workers)
+        for number in count(first, stride):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            yield draw_lesson(self.tokens, pools, generator)
 
 
 def draw_level(count: int, generator: torch.Generator) -> Tensor:
@@ -150,12 +234,3 @@ def draw_level(count: int, generator: torch.Generator) -> Tensor:
     normal = (torch.randn(count, generator=generator) * 1.2 + 0.3).sigmoid()
     kind = torch.rand(count, generator=generator)
     return torch.where(kind < 0.05, 1.0, torch.where(kind < 0.55, high, normal))
-
-
-def beside(clean: Tensor) -> Tensor:
-    """Which latent frames are next to given ones, `[b, t]`: a step there is a seam."""
-    return (F.max_pool1d(clean.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0) & ~clean
-
-
-def _choose(shares: list[float], generator: torch.Generator) -> int:
-    return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))

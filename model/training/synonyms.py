@@ -1,10 +1,9 @@
 """Words that no caption says, and taught ones that mean the same, out of a dictionary.
 
-kinora-tiny reads some 500 words. For those that others would say, WordNet (Fellbaum 1998) knows
-synonyms and kinds: an orb is a ball, crimson a red. `synonyms.txt` is what was found there, and
-below that what we added by hand; the tokenizer puts the taught word in their place. `python -m
-model.training.synonyms FOLDER` finds WordNet's again in its files (Debian: wordnet-base,
-/usr/share/wordnet).
+kinora-tiny reads some 300 words. For those that others would say, WordNet (Fellbaum 1998) knows
+synonyms and kinds: an orb is a ball, crimson a red. `synonyms.txt` is what was found there, and the
+tokenizer puts the taught word in their place. `python -m model.training.synonyms FOLDER` finds them
+again in WordNet's files (Debian: wordnet-base, /usr/share/wordnet).
 """
 
 import re
@@ -15,18 +14,8 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+from model.training import captions
 from model.training.scenes import COLOURS
-from model.training.words import (
-    GOING,
-    JOINS,
-    LEADS,
-    PLACES,
-    RARER,
-    RARER_PLACES,
-    TAILS,
-    WAYS,
-    WORDS,
-)
 
 FILE = Path(__file__).with_suffix(".txt")
 #: What stands for which senses, as `lemma.part.number`, and for how many levels of what is a kind
@@ -70,13 +59,10 @@ SENSES = {
 #: called after things.
 USUAL = {"n": 3, "v": 2, "a": 2, "r": 2}
 #: How what goes on is said of verbs.
-GOING_ON = {
+GOING = {
     "rises": "rising", "falls": "falling", "grows": "growing", "shrinks": "shrinking",
-    "bounces": "bouncing", "rests": "standing still", "spins": "spinning", "orbits": "circling",
-    "pulses": "pulsing", "zigzags": "zigzagging", "swings": "swinging",
+    "bounces": "bouncing", "rests": "standing still",
 }  # fmt: skip
-#: Begins the part of the file that is ours.
-OURS = "# Ours,"
 #: How WordNet points from a meaning to kinds of it, and from an adjective to similar ones.
 KINDS = {"~", "~i", "&"}
 PARTS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
@@ -145,45 +131,34 @@ def find(folder: Path, senses_of: dict[str, str] = SENSES) -> dict[str, list[str
 
 
 def table() -> dict[str, list[str]]:
-    """What `synonyms.txt` says: taught words, and those that they stand for, each for one.
-
-    Where WordNet and we have a word for different ones, ours counts.
-    """
-    means: dict[str, str] = {}
-    for line in FILE.read_text().splitlines():
-        if not line.startswith("#"):
-            word, others = line.split(": ")
-            means |= dict.fromkeys(others.split(", "), word)
-    found: dict[str, list[str]] = {}
-    for other, word in means.items():
-        found.setdefault(word, []).append(other)
-    return found
+    """What `synonyms.txt` says: taught words, and those that they stand for."""
+    rows = (line.split(": ") for line in FILE.read_text().splitlines() if not line.startswith("#"))
+    return {word: others.split(", ") for word, others in rows}
 
 
 def rules() -> list[tuple[str, str]]:
     """Regular expressions of what is not taught, in small letters, and what to read for each."""
     instead: dict[str, set[str]] = {}
     for word, others in table().items():
+        verb = ".v." in SENSES[word]
         for other in others:
-            for form in _forms(other, verb=word in GOING_ON):
-                going = word in GOING_ON and form.endswith("ing") and form != other
-                instead.setdefault(GOING_ON[word] if going else word, set()).add(form)
+            for form in _forms(other, verb=verb):
+                going = verb and form.endswith("ing") and form != other
+                instead.setdefault(GOING[word] if going else word, set()).add(form)
     found: list[tuple[str, str]] = []
     for word, forms in instead.items():
         longest_first = sorted(forms - taught(), key=lambda form: (-len(form), form))
-        if longest_first:
-            either = "|".join(map(re.escape, longest_first))
-            found.append((rf"(?<![\w-])(?:{either})(?![\w-])", word))
+        either = "|".join(map(re.escape, longest_first))
+        found.append((rf"(?<![\w-])(?:{either})(?![\w-])", word))
     return found
 
 
 @cache
 def taught() -> set[str]:
     """Every word that captions say."""
-    tables = (WORDS, PLACES, RARER, RARER_PLACES, GOING, WAYS)
+    tables = (captions.WORDS, captions.PLACES, captions.RARER, captions.RARER_PLACES)
     said = chain(*(phrases for words in tables for phrases in words.values()))
-    rest = (*JOINS, *LEADS, *TAILS, "a an the that in of style coloured")
-    return set(re.findall(r"[\w-]+", " ".join([*said, *rest]).lower()))
+    return set(re.findall(r"[\w-]+", " ".join([*said, *captions.JOINS]).lower()))
 
 
 def _forms(word: str, *, verb: bool) -> list[str]:
@@ -202,18 +177,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def main(folder: Path) -> None:
-    """Write what is WordNet's in `synonyms.txt` again."""
-    theirs, ours = _parts()
-    lines = [line for line in theirs if line.startswith("#")]
+    """Write `synonyms.txt`."""
+    lines = [line for line in FILE.read_text().splitlines() if line.startswith("#")]
     lines += [f"{word}: {', '.join(others)}" for word, others in find(folder).items() if others]
-    FILE.write_text("\n".join(lines + ours) + "\n")
-
-
-def _parts() -> tuple[list[str], list[str]]:
-    """The file's lines: WordNet's, and ours."""
-    lines = FILE.read_text().splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith(OURS))
-    return lines[:at], lines[at:]
+    FILE.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from model.training import checkpoints, scenes
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.principal import basis, turned
-from model.training.rendering import render
-from model.training.tracks import track
 from model.training.weights import load_vae
 from model.vae import VAE, Attention, VAEConfig
 
@@ -55,8 +53,8 @@ CROPS = (
 # The height of the pictures that crops are of, at least and at most; of large crops at least half
 # as much again as the crop.
 HEIGHTS = (144, 1088)
-# An autoencoder that goes on from another decodes latents under up to so much noise, in their
-# deviations, as what a transformer makes is never quite what an encoder makes.
+# A decoder that is polished sees up to so much noise in its latents, in their deviations, as what a
+# transformer makes is never quite what an encoder makes.
 TRACE = 0.06
 
 
@@ -71,69 +69,57 @@ class VaeRun:
     seed: int = 0
     device: str = "cpu"
     bf16: bool = True
-    start: Path | None = None  # go on from the autoencoder in this folder's `vae`
-    times: int = 1  # as many crops a step as `CROPS` says: a GPU takes more
+    polish: Path | None = None  # train on the decoder in this folder's `vae`, the encoder as it is
 
 
-def crops(generator: torch.Generator, times: int, device: str) -> Tensor:
-    """Windows `[b, 3, f, crop, crop]`, most of them on an object's outline, of scenes as pictures
-    of some height; `times` as many as `CROPS` says.
-    """
+def crops(generator: torch.Generator) -> Tensor:
+    """Frames `[b, 3, f, h, w]` of scenes at one random virtual height, mostly near an edge."""
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator)
 
     kinds = torch.tensor([share for *_, share in CROPS])
     clips, frames, crop, _ = CROPS[int(torch.multinomial(kinds, 1, generator=generator))]
-    clips *= times
     aspect = (1.0, 5 / 3, 0.6)[int(torch.randint(3, (), generator=generator))]
     low, high = math.log(max(HEIGHTS[0], 1.5 * crop)), math.log(HEIGHTS[1])
     height = round(math.exp(low + (high - low) * float(uniform())))
     width = max(crop, round(height * aspect))
-    aspect = width / height
-    batch = scenes.sample(clips, generator, aspect=aspect, later=0.2)
+    batch = scenes.sample(clips, generator, aspect=width / height, later=0.2)
     length = (frames - 1) / 16
-    moment = torch.tensor([length * float(uniform())])
-    # About one of the objects, or anywhere.
-    every, which = torch.arange(clips), (uniform(clips) * batch.count).long()
-    x, y, r = (v[every, which, 0] for v in track(batch, moment, length, aspect)[:3])
+    moment = length * float(uniform())
+    x, y, r = (v[:, 0] for v in scenes.track(batch, torch.tensor([moment]), length, width / height))
     near = (uniform(clips) < 0.8).float()
-    angle, far = uniform(clips) * 2 * math.pi, uniform(clips) * 1.1
-    centre_x = near * (x + far * r * angle.cos()) + (1 - near) * (uniform(clips) * 2 - 1) * aspect
-    centre_y = near * (y + far * r * angle.sin()) + (1 - near) * (uniform(clips) * 2 - 1)
+    angle = uniform(clips) * 2 * math.pi
+    centre_x = near * (x + r * angle.cos()) + (1 - near) * (uniform(clips) * 2 - 1) * width / height
+    centre_y = near * (y + r * angle.sin()) + (1 - near) * (uniform(clips) * 2 - 1)
     top = ((centre_y + 1) * height / 2 - crop / 2).round().clamp(0, height - crop)
-    left = ((centre_x + aspect) * height / 2 - crop / 2).round().clamp(0, width - crop)
-    window = (top, left, crop, crop)
-    return render(batch, frames, height, width, window=window, device=device)[0]
+    left = ((centre_x + width / height) * height / 2 - crop / 2).round().clamp(0, width - crop)
+    return scenes.render(batch, frames, height, width, window=(top, left, crop, crop))[0]
 
 
 def loss_of(vae: VAE, frames: Tensor, run: VaeRun, generator: torch.Generator) -> dict[str, Tensor]:
-    """Reconstruction (L1, L2 and L1 of the differences in space and time) and KL divergence; for
-    an autoencoder that goes on from another, whose latents are to keep their scale, without it.
-    """
+    """Reconstruction (L1, L2 and L1 of the differences in space and time) and KL divergence."""
     dtype = next(vae.parameters()).dtype
-    mean, logvar = vae.encode_distribution(frames.to(dtype))
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-    kl = mean.new_zeros((), dtype=torch.float32)
-    if run.start is None:
+    with torch.set_grad_enabled(run.polish is None):
+        mean, logvar = vae.encode_distribution(frames.to(dtype))
         logvar = logvar.float().clamp(-20, 10)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         latents = mean.float() + noise * torch.exp(0.5 * logvar)
-        kl = 0.5 * (mean.float() ** 2 + logvar.exp() - 1 - logvar).mean()
-    else:
-        # In parts of the latents' own deviation: of a fixed one, they would outgrow the noise.
-        latents = mean.float()
-        std = latents.detach().std((0, 2, 3, 4), keepdim=True)
-        trace = TRACE * torch.rand(len(mean), 1, 1, 1, 1, generator=generator, device=mean.device)
-        latents = latents + noise * trace * std
+    if run.polish is not None:
+        std = latents.new_tensor(vae.config.latents_std).view(-1, 1, 1, 1)
+        trace = TRACE * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator) * trace
+        latents = latents + noise.to(latents.device) * std
     decoded = vae.decode(latents.to(dtype)).float()
     error = decoded - frames
     slopes = [(error.diff(dim=d)).abs().mean() for d in (2, 3, 4)]
+    kl = 0.5 * (mean.float() ** 2 + logvar.exp() - 1 - logvar).mean()
     reconstruction = error.abs().mean() + 2 * (error**2).mean() + 0.5 * sum(slopes)
     psnr = -10 * torch.log10((error.clamp(-2, 2) ** 2).mean() / 4)
     return {"loss": reconstruction + run.kl * kl, "kl": kl.detach(), "psnr": psnr.detach()}
 
 
-def initialise(vae: VAE, *, afresh: bool = True) -> None:
+def initialise(vae: VAE) -> None:
     """Start with a narrow posterior: unit variance would drown the latents in noise at first.
 
     The attention between all pixels of a frame is switched off for good (its last layer is zero and
@@ -146,8 +132,6 @@ def initialise(vae: VAE, *, afresh: bool = True) -> None:
             module.requires_grad_(False)
             for parameter in module.proj.parameters():
                 nn.init.zeros_(parameter)
-    if not afresh:
-        return
     z = vae.config.z_dim
     with torch.no_grad():
         vae.quant_conv.weight[z:] *= 0.1
@@ -155,17 +139,14 @@ def initialise(vae: VAE, *, afresh: bool = True) -> None:
         vae.quant_conv.bias[z:] = -4.0
 
 
-def evaluate(
-    vae: VAE, height: int, width: int, *, clips: int = 8, frames: int = 9, device: str = "cpu"
-) -> float:
+def evaluate(vae: VAE, height: int, width: int, *, clips: int = 8, frames: int = 9) -> float:
     """Mean PSNR in dB of reconstructions of unseen scenes."""
     generator = torch.Generator().manual_seed(10_000_019)
     batch = scenes.sample(clips, generator, aspect=width / height)
     total = 0.0
     dtype = next(vae.parameters()).dtype
     for i in range(clips):
-        one = batch.take(slice(i, i + 1))
-        truth, _ = render(one, frames, height, width, device=device)
+        truth, _ = scenes.render(batch.take(slice(i, i + 1)), frames, height, width)
         with torch.no_grad():
             decoded = vae.decode(vae.encode(truth.to(dtype))).float().clamp(-1, 1)
         total += float(-10 * torch.log10(((decoded - truth) ** 2).mean() / 4))
@@ -175,43 +156,48 @@ def evaluate(
 def train(run: VaeRun) -> None:
     """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
     torch.manual_seed(run.seed)
-    vae = VAE(TINY_VAE) if run.start is None else load_vae(run.start).train().requires_grad_()
+    vae = VAE(TINY_VAE) if run.polish is None else load_vae(run.polish).train()
     vae.to(run.device)
-    initialise(vae, afresh=run.start is None)
+    compute = torch.bfloat16 if run.bf16 else torch.float32
+    if run.polish is None:
+        initialise(vae)
+    else:
+        for name, parameter in vae.named_parameters():
+            decodes = name.startswith("decoder.") and ".attentions." not in name
+            parameter.requires_grad_(decodes)
     weights = Weights(vae, lr=run.lr)
-    if run.bf16:
-        vae.to(torch.bfloat16)
+    vae.to(compute)
     spent = 0.0
     if (found := checkpoints.load(run.folder / "state")) is not None:
         tensors, meta = found
+        frozen = {k[7:]: v for k, v in tensors.items() if k.startswith("frozen/")}
+        vae.load_state_dict(frozen, strict=False)
         weights.restore(tensors)
         spent = meta["minutes"]
-    log = Log(run.folder / "log.jsonl", f"vae {run.minutes:.1f} min")
-    draws = torch.Generator(run.device).manual_seed(run.seed * 7919 + weights.steps)
+    log = Log(run.folder / "log.jsonl", f"vae {run.minutes:.0f} min")
     start, saved = time.monotonic() - spent * 60, time.monotonic()
-    told: list[dict[str, Tensor]] = []
     while (minutes := (time.monotonic() - start) / 60) < run.minutes:
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
-        terms = loss_of(vae, crops(generator, run.times, run.device), run, draws)
+        frames = crops(generator).to(run.device)
+        terms = loss_of(vae, frames, run, generator)
         terms["loss"].backward()
         done = minutes / run.minutes
         scale = min(1.0, (weights.steps + 1) / 50) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
-        terms["norm"] = weights.step(scale)
-        told.append(terms)
-        if len(told) == 10:
-            for number, each in enumerate(told, weights.steps - 9):
-                log.step(number, done, **{k: float(v.detach()) for k, v in each.items()})
-            told = []
+        norm = weights.step(scale)
+        values = {k: float(v.detach()) for k, v in terms.items()}
+        log.step(weights.steps, done, **values, norm=norm)
         if time.monotonic() - saved > 180:
-            _save(run, weights, minutes)
+            _save(run, vae, weights, minutes)
             saved = time.monotonic()
-    _save(run, weights, run.minutes)
+    _save(run, vae, weights, run.minutes)
     log.close()
 
 
-def _save(run: VaeRun, weights: Weights, minutes: float) -> None:
+def _save(run: VaeRun, vae: VAE, weights: Weights, minutes: float) -> None:
+    trained = {name for name, _ in weights.named}
+    frozen = {f"frozen/{k}": v for k, v in vae.state_dict().items() if k not in trained}
     meta = {"step": weights.steps, "minutes": minutes}
-    checkpoints.save(run.folder / "state", weights.state(), meta)
+    checkpoints.save(run.folder / "state", weights.state() | frozen, meta)
 
 
 def averaged(folder: Path, vae: VAE) -> VAE:
@@ -225,7 +211,7 @@ def averaged(folder: Path, vae: VAE) -> VAE:
             kept = tensors.get(f"average/{name}")
             if kept is not None:
                 parameter.copy_(kept.reshape(parameter.shape))
-            elif "attentions" not in name:
+            elif parameter.requires_grad:
                 raise ValueError(f"{folder}: no weights for {name}")
     return vae.eval()
 
@@ -235,23 +221,16 @@ def export(folder: Path, target: Path, *, clips: int = 96) -> None:
     vae = VAE(TINY_VAE)
     initialise(vae)
     vae = averaged(folder, vae)
-    write(along_components(vae, clips=clips), target)
-
-
-@torch.no_grad()
-def along_components(vae: VAE, *, clips: int = 96, device: str = "cpu") -> VAE:
-    """`vae` with latents along their principal components, and their mean and deviation."""
     generator = torch.Generator().manual_seed(77)
-    vae = vae.to(device)
     means: list[Tensor] = []
     for height, width in ((160, 256), (192, 192), (256, 160)):
         batch = scenes.sample(clips // 3, generator, aspect=width / height)
         for i in range(len(batch)):
-            one = batch.take(slice(i, i + 1))
-            frames, _ = render(one, 25, height, width, device=device)
-            means.append(vae.encode(frames).flatten(2)[0].cpu())
-    vae = vae.cpu()
-    return turned(vae, basis(vae, torch.cat(means, 1), COMPONENTS), evenness=EVENNESS)
+            frames, _ = scenes.render(batch.take(slice(i, i + 1)), 25, height, width)
+            with torch.no_grad():
+                means.append(vae.encode(frames).flatten(2)[0])
+    onto = basis(vae, torch.cat(means, 1), COMPONENTS)
+    write(turned(vae, onto, evenness=EVENNESS), target)
 
 
 def write(vae: VAE, target: Path) -> None:
@@ -261,17 +240,15 @@ def write(vae: VAE, target: Path) -> None:
         "_diffusers_version": "0.42.1",
     }
     (target / "vae").mkdir(parents=True, exist_ok=True)
-    save_file(vae.state_dict(), target / "vae" / "diffusion_pytorch_model.safetensors")
-    # Last: a stage that waits for the autoencoder takes it from here on.
     (target / "vae" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(vae.state_dict(), target / "vae" / "diffusion_pytorch_model.safetensors")
 
 
 def polish(run: VaeRun, target: Path) -> None:
-    """Train the autoencoder of `run.start` further and write it to `target`."""
+    """Train the decoder of `target`/vae further and write it there."""
     train(run)
-    assert run.start is not None
-    vae = averaged(run.folder, load_vae(run.start))
-    write(along_components(vae, device=run.device), target)
+    vae = load_vae(target).requires_grad_(requires_grad=False)
+    write(averaged(run.folder, vae), target)
 
 
 def export_half(exported: Path, target: Path) -> None:

@@ -19,16 +19,6 @@ def test_a_table_counts_verdicts_averages_numbers_and_leaves_out_what_says_nothi
     assert "| loop | 66.7 | 100.0 |  |  |  | 66.7 | 3 | closed 33.3, dB 33.0 |" == line
 
 
-def test_a_breakdown_names_what_fails_most_first():
-    verdicts = [{"shape": i > 0, "colour": None} for i in range(6)]
-    said = evaluate.breakdown("text to video", verdicts).splitlines()
-    assert "text to video, right of asked:" == said[0]
-    assert said[1].startswith("- shape: ") and len(said) == 2
-    counts = [part.split()[-1].split("/") for part in said[1].split(": ")[1].split(", ")]
-    assert (5, 6) == (sum(int(a) for a, _ in counts), sum(int(b) for _, b in counts))
-    assert int(counts[0][0]) < int(counts[0][1])
-
-
 def test_processes_share_the_work_and_leave_a_table_and_sheets(tmp_path, capsys):
     rows = evaluate.evaluate(WEIGHTS, count=8, workers=2, only="unseen", report=tmp_path)
     assert ["unseen word for the shape", "unseen word for the colour"] == list(rows)

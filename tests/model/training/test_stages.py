@@ -1,6 +1,8 @@
 """The stages of training end to end, a few steps each: resumed, exported, loaded, used."""
 
 import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +11,20 @@ import torch
 
 from model import Pipeline, Request
 from model.training import (
+    captions,
     checkpoints,
     export,
     learner,
+    reward,
     train_transformer,
     train_vae,
-    train_words,
 )
-from model.training.__main__ import KINORA, WEIGHTS, main
+from model.training.__main__ import KINORA, main
+from model.training.latents import BUCKETS, Pool
+from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wishes
+from model.training.scenes import BACKGROUNDS, SHAPES
 from model.training.train_transformer import TransformerRun
 from model.training.train_vae import VaeRun
-from model.training.train_words import WordsRun
 from model.training.weights import load_vae
 
 
@@ -36,31 +41,28 @@ def exported(tmp_path_factory) -> Path:
     return runs
 
 
-def test_an_autoencoder_goes_on_from_the_shipped_one_and_keeps_the_scale_of_its_latents(tmp_path):
+def test_polishing_changes_the_decoder_and_leaves_the_latents_as_they_are(exported, tmp_path):
     target = tmp_path / "exported"
-    train_vae.polish(VaeRun(tmp_path / "polish", minutes=0.05, lr=2e-4, start=WEIGHTS), target)
-    before, after = load_vae(WEIGHTS), load_vae(target)
-    generator = torch.Generator().manual_seed(1)
-    frames = train_vae.crops(generator, 1, "cpu")[:2]
+    shutil.copytree(exported / "exported", target)
+    before = load_vae(target)
+    train_vae.polish(VaeRun(tmp_path / "polish", minutes=0.02, polish=target), target)
+    after = load_vae(target)
+    frames = torch.rand(1, 3, 5, 64, 64) * 2 - 1
     with torch.no_grad():
-        ours, theirs = before.encode(frames), after.encode(frames)
-    assert not torch.equal(ours, theirs)
-    assert 0.9 < theirs.std() / ours.std() < 1.1
+        assert torch.equal(before.encode(frames), after.encode(frames))
+        latents = before.encode(frames)
+        assert not torch.equal(before.decode(latents), after.decode(latents))
 
 
 def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(exported, tmp_path):
-    folder, words = exported / "transformer", exported / "words"
-    train_words.train(WordsRun(words, minutes=0.03, batch=8))
+    folder = exported / "transformer"
     run = TransformerRun(
-        folder, exported / "exported", minutes=0.1, until=0.05, tokens=300, clips=160,
-        wait_for=32, pixels=1_500_000, start=words,
-    )  # fmt: skip
+        folder, exported / "exported", minutes=0.05, tokens=300, clips=160, wait_for=32
+    )
     train_transformer.train(run)
-    first = json.loads((folder / "state/state.json").read_text())
-    assert 0.05 == first["minutes"]
-    train_transformer.train(replace(run, until=None, loaders=1))
-    second = json.loads((folder / "state/state.json").read_text())
-    assert first["step"] < second["step"] and 0.1 == second["minutes"]
+    first = json.loads((folder / "state/state.json").read_text())["step"]
+    train_transformer.train(replace(run, minutes=0.1, loaders=1))
+    assert first < json.loads((folder / "state/state.json").read_text())["step"]
 
     train_vae.export_half(exported / "exported", tmp_path)
     export.export(folder, tmp_path, KINORA)
@@ -78,13 +80,126 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
     assert sum(sizes) < 60e6
 
 
-def test_a_text_encoder_that_has_learnt_from_captions_alone_reads_them(tmp_path):
-    train_words.train(WordsRun(tmp_path, minutes=0.25, batch=24))
-    taught, untaught = learner.Learner(), learner.Learner()
-    learner.take_weights(taught, tmp_path)
-    scores = [train_words.score(each, each.said, count=128) for each in (taught, untaught)]
-    for name in ("background", "style"):
-        assert scores[0][name] > scores[1][name] + 0.2, scores
+def test_frames_that_the_model_makes_again_are_near_the_true_ones_where_little_noise_was(exported):
+    networks = learner.Learner()
+    clip = torch.randn(2, 16, 3, 4, 4)
+    text = torch.zeros(2, 8, learner.TEXT_DIM)
+    level = torch.tensor([0.01, 0.9])
+    made = learner.remade(networks, clip, torch.randn_like(clip), text, level)
+    error = (made - clip).abs().mean((1, 2, 3, 4))
+    assert error[0] < 0.05 < error[1]
+    assert not made.requires_grad
+
+
+def test_another_process_can_compute_gradients_of_the_same_run(exported):
+    folder = exported / "transformer"
+    run = TransformerRun(folder, exported / "exported", tokens=300, clips=160)
+    networks = learner.Learner()
+    terms = train_transformer.prepare(networks, run)(torch.Generator().manual_seed(0), 0.5)
+    assert {"truth"} < terms.keys()
+    assert networks.transformer.blocks[0].attn1.to_q.weight.grad.abs().sum() > 0
+    assert networks.text.shared.weight.grad.abs().sum() > 0
+
+
+def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(exported):
+    folder = exported / "transformer"
+    reward.train(folder, clips=160, minutes=0.05)
+    judge = reward.load(folder / "reward.safetensors")
+    assert not any(p.requires_grad for p in judge.parameters())
+    run = TransformerRun(
+        folder, exported / "exported", tokens=300, clips=160, reward=folder / "reward.safetensors"
+    )
+    before = json.loads((folder / "state/state.json").read_text())
+    train_transformer.train(replace(run, minutes=before["minutes"] + 0.1, wait_for=32))
+    after = json.loads((folder / "state/state.json").read_text())
+    assert before["step"] < after["step"]
+    backward = train_transformer.prepare(learner.Learner(), run)
+    terms = [backward(torch.Generator().manual_seed(seed), 0.5) for seed in range(12)]
+    assert any({"reward", "bent", "off", "right"} == t.keys() for t in terms)
+    assert any({"truth"} < t.keys() for t in terms)
+
+
+def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported):
+    pools = [Pool(exported / "transformer/pool", bucket, 16, 160, "r") for bucket in BUCKETS]
+    openings, on, named = Counter[int](), Counter[int](), Counter[int]()
+    for seed in range(90):
+        lesson = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
+        frames = lesson.clips.latents.shape[2]
+        assert lesson.clips.coverage.shape[:2] == lesson.clean.shape
+        assert len(lesson.texts) == len(lesson.clean)
+        for i, text in enumerate(lesson.texts):
+            shapes = [SHAPES[int(scenes.shape[i])] for scenes, _ in lesson.clips.objects]
+            said = (captions.WORDS[shape] + captions.RARER[shape] for shape in shapes)
+            if all(any(word in text.lower() for word in words) for words in said):
+                named[len(shapes)] += 1
+            else:
+                named[0] += 1  # a typo
+        if lesson.own is None:
+            openings[frames] += 1
+            assert not lesson.clean.any()
+        else:
+            on[frames] += 1
+            assert not lesson.clean.all(1).any()
+            assert lesson.clean.any()
+    assert openings.keys() == {1, 3, 7, 17}
+    assert on.keys() <= {7, 9, 17} and {7, 17} <= on.keys()
+    assert 14 < on.total() < 41  # 27 are expected
+    assert named[1] > 30 < named[2] and named[0] < 0.1 * named.total(), named
+
+
+def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
+    folder = exported / "transformer"
+    pools = [Pool(folder / "pool", bucket, 16, 160, "r") for bucket in BUCKETS]
+    lengths, cut, own, bent, plain, twos = Counter[int](), 0, 0, 0, 0, 0
+    for seed in range(400):
+        lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))
+        frames = lesson.clips.latents.shape[2]
+        assert lesson.clean.shape == (len(lesson.clips.scenes), frames)
+        assert not lesson.clean.all(1).any()
+        lengths[frames] += 1
+        later = lesson.clips.scenes.phase > 0
+        assert frames >= 4 or not later.any()
+        if 3 < frames < 7:
+            cut += 1
+            assert later.all()
+            assert lesson.clean.any(1).all()
+        if lesson.own is not None:
+            own += 1
+            assert later.all() and lesson.own.max() < 1
+        clips = lesson.clips
+        twos += len(clips.objects) == 2
+        is_wrong = (clips.bent != clips.latents).flatten(1).any(1)
+        assert is_wrong[lesson.bent].all()
+        assert (lesson.level[lesson.bent] > 0.2).all()
+        bent += int(lesson.bent.sum())
+        plain += int((~lesson.bent).sum())
+    assert 0.05 < bent / plain < 0.3
+    assert lengths[1] > 60 and lengths[3] > 30 and lengths[7] > 60 and cut > 3
+    assert 17 == max(lengths) and lengths[17] > 20
+    assert own > 10
+    assert 150 < twos < 235
+
+
+def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():
+    levels = draw_level(20_000, torch.Generator().manual_seed(0))
+    assert 0 <= levels.min() and levels.max() == 1
+    assert 0.08 < (levels > 0.95).float().mean() < 0.25
+    assert (levels > 0.5).float().mean() > 0.6
+    assert (levels < 0.3).float().mean() > 0.08
+
+
+def test_a_clip_that_does_not_open_always_has_some_given_frames():
+    from model.training import scenes
+    from model.training.latents import Clips
+
+    generator = torch.Generator().manual_seed(1)
+    batch = scenes.sample(64, generator, later=1.0)
+    latents = torch.zeros(64, 1, 7, 2, 2)
+    clips = Clips(latents, ((batch, torch.zeros(64, 7, 1, 1)),), latents)
+    clean = draw_clean(clips, generator, BUCKETS[0])
+    assert clean.any(1).all()
+    assert not clean.all(1).any()
+    assert len(BACKGROUNDS) == 8
 
 
 def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):
@@ -106,6 +221,13 @@ def test_a_gpu_that_is_not_there_is_named_before_anything_is_made(tmp_path, caps
 def test_a_stage_without_what_it_needs_says_which_stage_comes_first(tmp_path, capsys):
     assert 1 == main(["export", "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
     assert "vae" in capsys.readouterr().err
+    assert 1 == main(["reward", "--runs", str(tmp_path)])
+    assert "transformer stage first" in capsys.readouterr().err
+
+
+def test_weights_of_another_shape_are_not_begun_with(tmp_path):
+    with pytest.raises(ValueError, match="cannot begin"):
+        learner.take_weights(learner.Learner(), tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):

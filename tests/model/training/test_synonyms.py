@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from model.training import captions, language, scenes, synonyms
 from model.training.__main__ import WEIGHTS
-from model.training.one_object import UNSEEN
+from model.training.modes import UNSEEN
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,6 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
         ("a gigantic crimson asterisk is ascending", "a big red star is rising"),
         ("basketballs leapfrogging at daybreak", "ball bouncing at sunset"),
         ("a photo of a sky-blue hoop", "a photograph of a blue hoop"),
-        ("an ebony limousine gyrates in a blizzard", "an black car spins in a snow"),
-        ("two yachts, a gull and a taxi", "two boat, a bird and a car"),
-        ("a gyrating lozenge, an oscillating lune", "a spinning diamond, an swinging moon"),
     ],
 )
 def test_a_word_that_the_dictionary_knows_is_read_as_a_taught_one(tokenizer, said, read):
@@ -39,27 +36,11 @@ def test_parts_of_words_and_what_nobody_knows_stay_as_they_are(tokenizer):
         assert tokenizer.normalizer.normalize_str(said) == said
 
 
-@pytest.mark.parametrize("layout", scenes.LAYOUTS)
-def test_no_caption_is_read_otherwise_than_it_was_learnt(tokenizer, layout):
+def test_no_caption_is_read_otherwise_than_it_was_learnt(tokenizer):
     generator = torch.Generator().manual_seed(0)
-    batch = scenes.sample(500, generator, aspect=1.6, layout=layout)
+    batch = scenes.sample(1000, generator)
     for said in captions.describe(batch, generator, complete=True, rarely=0.5):
         assert tokenizer.normalizer.normalize_str(said) == said.lower()
-
-
-def test_what_is_taught_by_now_is_no_longer_read_as_something_else(tokenizer):
-    for word in ("teal", "cyan", "turquoise", "car", "moon", "cross", "house", "fish"):
-        assert tokenizer.normalizer.normalize_str(f"a {word} thing") == f"a {word} thing"
-
-
-def test_every_word_that_is_put_in_place_of_another_is_taught():
-    for _, word in synonyms.rules():
-        assert set(word.split()) <= synonyms.taught(), word
-
-
-def test_where_we_and_the_dictionary_disagree_ours_counts():
-    assert "aquamarine" in synonyms.table()["turquoise"]
-    assert "aquamarine" not in synonyms.table()["blue"]
 
 
 def test_the_shipped_tokenizer_is_this_one(tokenizer):
@@ -67,19 +48,11 @@ def test_the_shipped_tokenizer_is_this_one(tokenizer):
     assert shipped.to_str() == tokenizer.to_str()
 
 
-def test_words_kept_out_of_training_are_not_taught_and_not_all_of_them_are_read_as_others():
+def test_words_kept_out_of_training_are_neither_taught_nor_looked_for():
+    """The dictionary was asked for all of a meaning's words, whichever the evaluation has."""
     assert not synonyms.taught() & set(UNSEEN.values())
     listed = {other for others in synonyms.table().values() for other in others}
     assert set() < listed & set(UNSEEN.values()) < set(UNSEEN.values())
-
-
-def test_what_is_found_again_leaves_our_part_of_the_file(tmp_path: Path, monkeypatch):
-    file = tmp_path / "synonyms.txt"
-    file.write_text(f"# Licence\nred: old\n{synonyms.OURS} by hand\ncar: sedan\n")
-    monkeypatch.setattr(synonyms, "FILE", file)
-    monkeypatch.setattr(synonyms, "find", lambda folder: {"red": ["cerise"], "blue": []})
-    synonyms.main(tmp_path)
-    assert file.read_text() == f"# Licence\nred: cerise\n{synonyms.OURS} by hand\ncar: sedan\n"
 
 
 NOUNS = """\
