@@ -60,7 +60,7 @@ def courier() -> None:
 
 @app.command()
 def demo(
-    prompt: Annotated[str, typer.Argument()] = "a red ball bounces on the grass, realistic",
+    prompt: Annotated[str, typer.Argument()] = "a big yellow star moves right at night, cartoon",
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("demo.mp4"),
     size: Annotated[str, typer.Option()] = "1920x1080",
 ) -> None:
