@@ -48,7 +48,7 @@ class Bucket(NamedTuple):
     @property
     def bent(self) -> bool:
         """Whether each clip is drawn wrong as well (`bending`)."""
-        return not self.tail and self.objects == 1
+        return not self.tail and not (self.objects == 2 and self.frames == LONG)
 
 
 LONG = 65
@@ -71,10 +71,12 @@ BUCKETS = (
     Bucket("wide-long-clip", 160, 256, 0.04, tail=2, frames=LONG),
     Bucket("square-long-clip", 192, 192, 0.02, tail=2, frames=LONG),
     Bucket("wide-long-before", 160, 256, 0.02, tail=2, frames=LONG, led=False),
-    Bucket("wide-pair", 160, 256, 0.45, objects=2),
-    Bucket("square-pair", 192, 192, 0.20, objects=2),
-    Bucket("tall-pair", 256, 160, 0.18, objects=2),
-    Bucket("wide-pair-long", 160, 256, 0.10, frames=LONG, objects=2),
+    Bucket("wide-pair", 160, 256, 0.34, objects=2),
+    Bucket("square-pair", 192, 192, 0.15, objects=2),
+    Bucket("tall-pair", 256, 160, 0.15, objects=2),
+    Bucket("wide-pair-long", 160, 256, 0.18, frames=LONG, objects=2),
+    Bucket("square-pair-long", 192, 192, 0.06, frames=LONG, objects=2),
+    Bucket("tall-pair-long", 256, 160, 0.08, frames=LONG, objects=2),
 )
 LATER = 0.25
 FIELDS = [f.name for f in fields(Scenes)]
@@ -170,13 +172,13 @@ class Pool:
     ) -> Clips:
         """Draw `count` records at most; `opening` ones begin at their scene's beginning.
 
-        `odds` are the probabilities, by shape, with which a drawn record is kept.
+        `odds` are the probabilities, by shape, with which each object of a drawn record is kept.
         """
         available = min(self.drawn, self.capacity)
         index = torch.randint(available, (count * 16 + 32,), generator=generator).numpy()
         if odds is not None:
-            shape = self.records["scene"][index, 0, FIELDS.index("shape")].astype(int)
-            likely = np.array([odds[name] for name in scenes.SHAPES])[shape]
+            shapes = self.records["scene"][index, :, FIELDS.index("shape")].astype(int)
+            likely = np.array([odds[name] for name in scenes.SHAPES])[shapes].prod(1)
             index = index[torch.rand(len(index), generator=generator).numpy() < likely]
         if opening is not None:
             fits = (self.records["scene"][index, 0, -1] == 0) == opening
@@ -216,11 +218,20 @@ def draw(
     wrong, on a device.
     """
     h, w, f = bucket.height, bucket.width, bucket.frames
+
+    def bends() -> list[Bend]:
+        return [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
+
     if bucket.objects == 2:
-        both = pairs.sample(count, generator, aspect=w / h)
+        both = pairs.sample(count, generator, aspect=w / h, later=LATER if f == LONG else 0)
+        if f == LONG:
+            both = pairs.last_long(both, f / 16, generator, w / h)
         first, second = (scene.to(device) for scene in both)
         frames, covers = pairs.render((first, second), f, h, w)
-        return tuple(zip(both, covers, strict=True)), frames, None
+        bent = None
+        if bucket.bent:
+            bent, _ = pairs.render((first, second), f, h, w, bends=(bends(), bends()))
+        return tuple(zip(both, covers, strict=True)), frames, bent
     if bucket.tail:
         batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
         if bucket.led:
@@ -231,6 +242,8 @@ def draw(
     elif not bucket.detail:
         later = 0.5 if f == LONG else LATER
         batch = scenes.sample(count, generator, aspect=w / h, later=later)
+        if f == LONG:
+            batch = scenes.last_long(batch, f / 16, w / h)
         path = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
         how = _along(path, h, w, device)
     else:
@@ -250,8 +263,7 @@ def draw(
     frames, coverage = how(batch.to(device), f)
     bent = None
     if bucket.bent:
-        bends = [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
-        bent, _ = how(batch.to(device), f, bends=bends)
+        bent, _ = how(batch.to(device), f, bends=bends())
     return ((batch, coverage),), frames, bent
 
 

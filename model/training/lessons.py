@@ -28,6 +28,11 @@ LONG_OPENINGS = (
     ((0, 0), 0.62), ((1, 0), 0.12), ((3, 0), 0.03), ((5, 0), 0.10),
     ((0, 1), 0.02), ((0, 2), 0.05), ((1, 1), 0.03), ((1, 2), 0.03),
 )  # fmt: skip
+# The same of two objects: many go on from given frames, to come out again from behind each other.
+PAIR_LONG_OPENINGS = (
+    ((0, 0), 0.48), ((1, 0), 0.12), ((3, 0), 0.03), ((4, 0), 0.09), ((5, 0), 0.07), ((6, 0), 0.06),
+    ((7, 0), 0.07), ((8, 0), 0.04), ((1, 1), 0.02), ((1, 2), 0.02),
+)  # fmt: skip
 LONG_CONTINUATIONS = (
     ((4, 0), 0.50), ((2, 0), 0.05), ((3, 0), 0.06), ((5, 0), 0.08), ((6, 0), 0.04), ((8, 0), 0.04),
     ((10, 0), 0.04), ((12, 0), 0.04), ((4, 1), 0.03), ((4, 2), 0.06), ((0, 2), 0.06),
@@ -77,6 +82,7 @@ def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tens
     heads = (LONG_LED if long else LED) if bucket.led else ((0, 1.0),)
     led = tuple(((head, bucket.tail), share) for head, share in heads)
     openings = LONG_OPENINGS if long else OPENINGS
+    openings = PAIR_LONG_OPENINGS if long and bucket.objects == 2 else openings
     continuations = LONG_CONTINUATIONS if long else CONTINUATIONS
     for i in range(b):
         table = continuations if clips.scenes.phase[i] > 0 else openings

@@ -149,18 +149,30 @@ def two(
 ) -> Made:
     """A clip of two objects from words alone, or as they are after the autoencoder.
 
-    Each has a colour that training showed its shape in, unless they are `held_out`. In longer clips
-    than short ones they leave their halves, and their motions are not judged.
+    Each has a colour that training showed its shape in, unless they are `held_out`. Over four
+    seconds motions are not judged, and only pairs are asked for that can be told after them: what
+    the renderer draws passes, too.
     """
+    aspect, names = asked.width / asked.height, ("shape", "colour", "motion")
     generator = torch.Generator().manual_seed(asked.seed)
-    pair = pairs.sample(1, generator, held_out=held_out, aspect=asked.width / asked.height)
+    pair = pairs.sample(1, generator, held_out=held_out, aspect=aspect)
+    if frames == WINDOW:
+        names = names[:2]
+        while not _told(
+            judge, asked, pair := pairs.last_long(pair, WINDOW / FPS, generator, aspect)
+        ):
+            pair = pairs.sample(1, generator, held_out=held_out, aspect=aspect)
     prompt = captions.describe_two(*pair, generator, complete=True, rarely=0)[0]
     if truth:
         clip = judge.after(pairs.render(pair, frames, asked.height, asked.width)[0])
     else:
         clip = judge.make(replace(asked, prompt=prompt), frames=frames)
-    names = ("shape", "colour", "motion")[: 3 if frames == CLIP else 2]
     return clip, judge.sees_two(clip, pair, *names)
+
+
+def _told(judge: Judge, asked: Case, pair: tuple[Scenes, Scenes]) -> bool:
+    clip, _ = pairs.render(pair, WINDOW, asked.height, asked.width)
+    return False not in judge.sees_two(clip, pair, "shape", "colour").values()
 
 
 def behind(judge: Judge, asked: Case, *, truth: bool = False) -> Made:

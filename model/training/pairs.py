@@ -10,30 +10,45 @@ import torch
 from torch import Tensor
 
 from model.training import scenes
+from model.training.bending import Bend
 from model.training.scenes import MOTIONS, Scenes
 
 #: How far from the middle each stands, as a share of the picture's reach, and how far it may stray.
 APART, STRAY = 0.48, 0.06
 #: Of how many the objects stand still, so that most stay where they are.
 STILL = 0.4
+#: Share of the pairs in wide pictures that stand one above the other.
+UPRIGHT = 0.2
+#: Share of the long clips in which one moves across the other, how far from the middle the two are
+#: at first, and how much of their stray is left to them: they do meet.
+MEET, MIDDLE, EDGE, LEVEL = 0.4, 0.12, 0.85, 0.4
+#: Where to the first (-1) and the second (1) move then, where they are beside each other and where
+#: one is above the other.
+TOWARDS = {-1: ("right", "down"), 1: ("left", "up")}
 
 
 def sample(
-    count: int, generator: torch.Generator, *, held_out: bool = False, aspect: float = 1.0
+    count: int,
+    generator: torch.Generator,
+    *,
+    held_out: bool = False,
+    aspect: float = 1.0,
+    later: float = 0.0,
 ) -> tuple[Scenes, Scenes]:
-    """Draw `count` pairs, of two colours; `held_out` as of `scenes.sample`."""
+    """Draw `count` pairs, of two colours; `held_out` and `later` as of `scenes.sample`."""
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator)
 
     first, other = (
-        scenes.sample(count, generator, held_out=held_out, aspect=aspect) for _ in range(2)
+        scenes.sample(count, generator, held_out=held_out, aspect=aspect, later=later)
+        for _ in range(2)
     )
     table = scenes.allowed(held_out=held_out)
     fits = table[:, 2] == first.background[:, None]
     fits &= table[:, 1] != first.colour[:, None]
     row = table[torch.multinomial(fits.float(), 1, generator=generator)[:, 0]]
-    across = uniform(count) < (0.5 if aspect == 1 else float(aspect > 1))
+    across = uniform(count) < (0.5 if aspect == 1 else (1 - UPRIGHT) * float(aspect > 1))
     reach = torch.where(across, aspect, 1.0)
     along = APART * reach * (1 + STRAY * (2 * uniform(2, count) - 1)) * torch.tensor([[-1], [1]])
     beside = scenes.CENTRED * min(1.0, aspect) * (2 * uniform(2, count) - 1)
@@ -45,8 +60,43 @@ def sample(
         y = torch.where(across, beside[k], along[k])
         pair.append(replace(scene, motion=motion, x=x, y=y))
     first, second = pair
-    shared = {name: getattr(first, name) for name in ("background", "style", "seed")}
+    shared = {name: getattr(first, name) for name in ("background", "style", "seed", "phase")}
     return first, replace(second, shape=row[:, 0], colour=row[:, 1], **shared)
+
+
+def last_long(
+    pair: tuple[Scenes, Scenes], length: float, generator: torch.Generator, aspect: float
+) -> tuple[Scenes, Scenes]:
+    """The same pairs, set out so that both are seen for long in a clip of `length` seconds: each
+    begins on its own side; some meet, and one of them moves across the other, which stands still.
+    """
+    across = side_by_side(*pair)
+    reach = torch.where(across, aspect, 1.0)
+    meet, mover = torch.rand(2, len(reach), generator=generator) < torch.tensor([[MEET], [0.5]])
+    parts: list[Scenes] = []
+    for side, scene in zip((-1, 1), pair, strict=True):
+        radius = scenes.RADIUS[scene.size]
+        x, y = ((room - radius).clamp(min=0) for room in (aspect, 1.0))
+        room = torch.where(across, reach / 4, x), torch.where(across, y, reach / 4)
+        apart = scenes.set_out(scene, length, room)
+
+        moves = mover == (side > 0)
+        beside, above = (MOTIONS.index(name) for name in TOWARDS[side])
+        motion = torch.where(moves, torch.where(across, beside, above), MOTIONS.index("still"))
+        middle = MIDDLE * torch.rand(len(reach), generator=generator)
+        place = side * reach * torch.where(moves, EDGE, middle)
+        place = place - side * moves * scenes.SPEED[scene.speed] * scenes.OPENING_S / 2
+        x = torch.where(across, place, LEVEL * scene.x)
+        y = torch.where(across, LEVEL * scene.y, place)
+        parts.append(
+            replace(
+                scene,
+                motion=torch.where(meet, motion, scene.motion),
+                x=torch.where(meet, x, apart.x),
+                y=torch.where(meet, y, apart.y),
+            )
+        )
+    return parts[0], parts[1]
 
 
 def side_by_side(first: Scenes, second: Scenes) -> Tensor:
@@ -55,11 +105,16 @@ def side_by_side(first: Scenes, second: Scenes) -> Tensor:
 
 
 def render(
-    pair: tuple[Scenes, Scenes], frames: int, height: int, width: int
+    pair: tuple[Scenes, Scenes],
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    bends: tuple[list[Bend], list[Bend]] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Draw the clips `[b, 3, f, h, w]` in [-1, 1], and what of each object is seen `[b, f, h, w]`.
 
-    Objects are drawn smaller than alone where there is less room.
+    Objects are drawn smaller than alone where there is less room, and wrong with `bends`.
     """
     aspect = width / height
     first, second = pair
@@ -71,6 +126,7 @@ def render(
         x, y, r = scenes.track(scene, seconds, scenes.OPENING_S, aspect)
         return x, y, r * scale
 
-    behind, below = scenes.render(second, frames, height, width, path=path(second))
-    picture, above = scenes.render(first, frames, height, width, path=path(first), on=behind)
+    size = (frames, height, width)
+    behind, below = scenes.render(second, *size, path=path(second), bends=bends[1])
+    picture, above = scenes.render(first, *size, path=path(first), bends=bends[0], on=behind)
     return picture, (above, below * (1 - above))

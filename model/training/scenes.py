@@ -9,7 +9,7 @@ points down), time is seconds, colours are linear 0..1 RGB as displayed.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ RGB = torch.tensor(
 )
 RADIUS = torch.tensor([0.34, 0.46, 0.58])
 SPEED = torch.tensor([0.34, 0.56, 0.84])  # half heights per second
+# Radii at which what shrinks and what grows come to rest: large enough to be told, and in sight.
+RESTS = (0.26, 0.85)
 
 # Pairs that a viewer could not tell apart; scenes never contain them.
 CLASHES = {
@@ -175,7 +177,7 @@ def track(
 
     # Growth doubles the radius over about 1.5 s at normal speed, around the named size.
     r = radius * torch.exp((moves("grow") - moves("shrink")) * speed * s * 0.9)
-    r = r.clamp(0.2, 0.9)
+    r = r.clamp(*RESTS)
     x = scenes.x[:, None] + (moves("right") - moves("left")) * speed * s
     y = scenes.y[:, None] + (moves("down") - moves("up")) * speed * s
     if wraps:
@@ -185,6 +187,36 @@ def track(
     turns = (seconds[None] + scenes.phase[:, None]) * (0.45 + 0.55 * speed) + scenes.seed[:, None]
     y = y + moves("bounce") * (0.30 - 0.62 * torch.sin(2 * math.pi * turns / 2).abs())
     return x, y, r
+
+
+def set_out(scenes: Scenes, length: float, room: tuple[Tensor, Tensor]) -> Scenes:
+    """The same scenes, begun where they stay in sight for long.
+
+    What moves passes its place, (x, y) so far, in the middle of a clip of `length` seconds, unless
+    it would then begin farther than `room`, of x and y `[b]`, from that place.
+    """
+    speed = SPEED.to(scenes.x.device)[scenes.speed]
+
+    def begun(place: Tensor, back: str, forth: str, room: Tensor) -> Tensor:
+        way = (scenes.motion == MOTIONS.index(forth)).float()
+        way = (way - (scenes.motion == MOTIONS.index(back)).float()) * speed
+        return place - (way * length / 2).clamp(-room, room) + way * OPENING_S / 2
+
+    x, y = (begun(scenes.x, "left", "right", room[0]), begun(scenes.y, "up", "down", room[1]))
+    return replace(scenes, x=x, y=y)
+
+
+def last_long(scenes: Scenes, length: float, aspect: float) -> Scenes:
+    """The same scenes; those that open are set out to stay in a picture for so many seconds."""
+    radius = RADIUS.to(scenes.x.device)[scenes.size]
+    x, y = ((edge - radius).clamp(min=0) for edge in (aspect, 1.0))
+    opens = scenes.phase == 0
+    begun = set_out(scenes, length, (x, y))
+    return replace(
+        scenes,
+        x=torch.where(opens, begun.x, scenes.x),
+        y=torch.where(opens, begun.y, scenes.y),
+    )
 
 
 def render(

@@ -10,7 +10,16 @@ from model.training import captions, pairs
 from model.training.latents import BUCKETS, Clips, Pool, draw, encode
 from model.training.learner import TINY, Truth
 from model.training.lessons import say
-from model.training.scenes import CLASHES, COLOURS, HELD_OUT, RGB, SHAPES, STYLES
+from model.training.scenes import (
+    CLASHES,
+    COLOURS,
+    HELD_OUT,
+    OPENING_S,
+    RGB,
+    SHAPES,
+    STYLES,
+    track,
+)
 from model.training.weights import load_vae
 
 SIZES = ((160, 256), (192, 192), (256, 160))
@@ -40,7 +49,7 @@ def test_a_pair_shares_its_ground_and_style_and_has_two_colours_that_are_told_fr
 def test_the_first_is_left_of_the_second_or_above_it_and_both_are_seen(height, width):
     pair = pairs.sample(12, generator(1), aspect=width / height)
     across = pairs.side_by_side(*pair)
-    assert across.any() == (width >= height) and (~across).any() == (width <= height)
+    assert across.any() == (width >= height) and (~across).any()
     frames, covers = pairs.render(pair, 25, height, width)
     middle = [cover[:, 12] for cover in covers]
     for i in range(12):
@@ -62,6 +71,24 @@ def test_the_first_hides_what_is_behind_it():
     _, (above, below) = pairs.render(both, 1, 96, 96)
     assert above.max() == 1
     assert (above + below).max() <= 1
+
+
+@pytest.mark.parametrize("aspect", [1.6, 1.0, 0.625])
+def test_pairs_of_four_seconds_begin_apart_stay_in_sight_and_some_meet(aspect):
+    pair = pairs.sample(300, generator(9), aspect=aspect)
+    first, second = pairs.last_long(pair, 4.0, generator(10), aspect)
+    assert torch.equal(pairs.side_by_side(first, second), pairs.side_by_side(*pair))
+    seconds = torch.arange(0, 4, 1 / 16)
+    paths = [track(scene, seconds, OPENING_S, aspect) for scene in (first, second)]
+    (ax, ay, _), (bx, by, _) = paths
+    across = pairs.side_by_side(first, second)
+    assert (torch.where(across, (bx - ax)[:, 0], (by - ay)[:, 0]) > 0).all()
+    for x, y, _ in paths:
+        seen = ((x.abs() < aspect) & (y.abs() < 1)).float()
+        assert (seen[:, 0] == 1).all()
+        assert seen.mean() > 0.85
+    near = ((ax - bx) ** 2 + (ay - by) ** 2).sqrt().amin(1) < 0.3
+    assert 0.25 < near.float().mean() < 0.6
 
 
 def test_what_is_said_of_two_names_both_and_how_they_stand():

@@ -71,6 +71,21 @@ def test_what_leaves_on_one_side_comes_in_on_the_other() -> None:
     assert x.abs().max() < 1.6 + 1.3 * 0.46
 
 
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_an_object_of_four_seconds_opens_in_the_picture_and_stays_there_for_long(motion: str):
+    scene = one(motion=torch.tensor([MOTIONS.index(motion)]))
+    seconds = torch.arange(0, 4, 1 / 16)
+
+    def seen(scene: Scenes) -> torch.Tensor:
+        x, y, r = scenes.track(scene, seconds, scenes.OPENING_S, 1.6)
+        assert (x.abs() + r)[0, 0] <= 1.6 and (y.abs() + r)[0, 0] <= 1.01
+        return ((x.abs() < 1.6) & (y.abs() < 1)).float().mean()
+
+    long = seen(scenes.last_long(scene, 4.0, 1.6))
+    assert long > (0.65 if motion in ("up", "down") else 0.99)
+    assert (long > seen(scene)) == (motion in ("left", "right", "up", "down"))
+
+
 def test_a_window_shows_the_same_pixels_as_the_whole_picture() -> None:
     generator = torch.Generator().manual_seed(3)
     batch = scenes.sample(12, generator, aspect=1.5)
