@@ -75,6 +75,7 @@ def main(arguments: list[str]) -> int:
     """Run one stage, or all; returns the exit status."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)  # as in `parallel.py`
     try:
         check_device(options.device)
         options.runs.mkdir(parents=True, exist_ok=True)

@@ -97,3 +97,10 @@ def test_two_objects_are_each_looked_at_in_their_half(judge):
         swapped += judge.sees_two(clip, (pair[1], pair[0]), *names)["colour"] is not False
         alone += judge.sees_two(one, pair, *names)["colour"] is not False
     assert right >= 7 and swapped == 0 and alone == 0
+
+
+def test_pairs_of_four_seconds_can_be_told_after_them(judge):
+    asked = modes.case(3, 160, 256)
+    clip, verdict = modes.two(judge, asked, frames=modes.WINDOW, truth=True)
+    assert clip.shape == (1, 3, modes.WINDOW, 160, 256)
+    assert "motion" not in verdict and verdict["shape"] and verdict["colour"] is not False
