@@ -153,11 +153,11 @@ def two(
     seconds motions are not judged, and only pairs are asked for that can be told after them: what
     the renderer draws passes, too.
     """
-    aspect, names = asked.width / asked.height, ("shape", "colour", "motion")
+    aspect = asked.width / asked.height
+    names = ("shape", "colour", "motion")[: 3 if frames == CLIP else 2]
     generator = torch.Generator().manual_seed(asked.seed)
     pair = pairs.sample(1, generator, held_out=held_out, aspect=aspect)
     if frames == WINDOW:
-        names = names[:2]
         while not _told(
             judge, asked, pair := pairs.last_long(pair, WINDOW / FPS, generator, aspect)
         ):
