@@ -79,6 +79,8 @@ BUCKETS = (
     Bucket("tall-pair-long", 256, 160, 0.08, frames=LONG, objects=2),
 )
 LATER = 0.25
+# Share of the pairs in wide pictures that stand one above the other.
+UPRIGHT = 0.2
 FIELDS = [f.name for f in fields(Scenes)]
 
 
@@ -223,7 +225,8 @@ def draw(
         return [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
 
     if bucket.objects == 2:
-        both = pairs.sample(count, generator, aspect=w / h, later=LATER if f == LONG else 0)
+        later = LATER if f == LONG else 0
+        both = pairs.sample(count, generator, aspect=w / h, later=later, upright=UPRIGHT)
         if f == LONG:
             both = pairs.last_long(both, f / 16, generator, w / h)
         first, second = (scene.to(device) for scene in both)

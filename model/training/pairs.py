@@ -17,8 +17,6 @@ from model.training.scenes import MOTIONS, Scenes
 APART, STRAY = 0.48, 0.06
 #: Of how many the objects stand still, so that most stay where they are.
 STILL = 0.4
-#: Share of the pairs in wide pictures that stand one above the other.
-UPRIGHT = 0.2
 #: Share of the long clips in which one moves across the other, how far from the middle the two are
 #: at first, and how much of their stray is left to them: they do meet.
 MEET, MIDDLE, EDGE, LEVEL = 0.4, 0.12, 0.85, 0.4
@@ -34,8 +32,12 @@ def sample(
     held_out: bool = False,
     aspect: float = 1.0,
     later: float = 0.0,
+    upright: float = 0.0,
 ) -> tuple[Scenes, Scenes]:
-    """Draw `count` pairs, of two colours; `held_out` and `later` as of `scenes.sample`."""
+    """Draw `count` pairs, of two colours; `held_out` and `later` as of `scenes.sample`.
+
+    A share of `upright` pairs in wide pictures stands one above the other, as all do in tall ones.
+    """
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator)
@@ -48,7 +50,7 @@ def sample(
     fits = table[:, 2] == first.background[:, None]
     fits &= table[:, 1] != first.colour[:, None]
     row = table[torch.multinomial(fits.float(), 1, generator=generator)[:, 0]]
-    across = uniform(count) < (0.5 if aspect == 1 else (1 - UPRIGHT) * float(aspect > 1))
+    across = uniform(count) < (0.5 if aspect == 1 else (1 - upright) * float(aspect > 1))
     reach = torch.where(across, aspect, 1.0)
     along = APART * reach * (1 + STRAY * (2 * uniform(2, count) - 1)) * torch.tensor([[-1], [1]])
     beside = scenes.CENTRED * min(1.0, aspect) * (2 * uniform(2, count) - 1)

@@ -49,7 +49,7 @@ def test_a_pair_shares_its_ground_and_style_and_has_two_colours_that_are_told_fr
 def test_the_first_is_left_of_the_second_or_above_it_and_both_are_seen(height, width):
     pair = pairs.sample(12, generator(1), aspect=width / height)
     across = pairs.side_by_side(*pair)
-    assert across.any() == (width >= height) and (~across).any()
+    assert across.any() == (width >= height) and (~across).any() == (width <= height)
     frames, covers = pairs.render(pair, 25, height, width)
     middle = [cover[:, 12] for cover in covers]
     for i in range(12):
@@ -71,6 +71,11 @@ def test_the_first_hides_what_is_behind_it():
     _, (above, below) = pairs.render(both, 1, 96, 96)
     assert above.max() == 1
     assert (above + below).max() <= 1
+
+
+def test_some_pairs_in_wide_pictures_stand_one_above_the_other_where_that_is_wanted():
+    across = pairs.side_by_side(*pairs.sample(300, generator(11), aspect=1.6, upright=0.2))
+    assert 0.7 < across.float().mean() < 0.9
 
 
 @pytest.mark.parametrize("aspect", [1.6, 1.0, 0.625])
