@@ -8,8 +8,7 @@ detector that only knows clean renders misjudges decoded pictures.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.training import pairs, scenes
+from model.training import scenes
 from model.training.log import Log
 from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
 from model.vae import VAE
@@ -33,9 +32,6 @@ SAMPLES = 7  # frames looked at, over a clip of any length
 HEIGHT = 64  # pixels of the picture's shorter side as the network sees it
 SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its best frame
-#: Share of the training that shows an object of two in its half, and of that which shows a picture.
-PAIRED, PICTURE = 0.4, 0.2
-UNASKED = -100  # what `cross_entropy` ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,81 +138,35 @@ def _head(channels: int, classes: int) -> nn.Sequential:
 
 
 def draw(count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
-    """Scenes of all pairs of attributes, their seven frames at some size, and their coverage."""
+    """Scenes of all pairs, their seven frames at some size, and their coverage."""
     short, long = 128, 208
-    height, width = _one_of(((short, long), (144, 144), (long, short)), generator)
-    aspect = width / height
-    if _chance(PAIRED, generator):
-        pair = of_two(count // 2, generator, aspect)
-        return halves(pair, *pairs.render(pair, SAMPLES, height, width, fps=4.0))
-    kept = scenes.sample(count, generator, aspect=aspect)
-    unseen = scenes.sample(count, generator, aspect=aspect, held_out=True)
-    batch = _joined([s.take(slice(count // 2)) for s in (kept, unseen)])
+    height, width = ((short, long), (144, 144), (long, short))[
+        int(torch.randint(3, (), generator=generator))
+    ]
+    kept = scenes.sample(count, generator, aspect=width / height)
+    unseen = scenes.sample(count, generator, aspect=width / height, held_out=True)
+    batch = Scenes(
+        *(
+            torch.cat([getattr(s, name)[: count // 2] for s in (kept, unseen)])
+            for name in Scenes.__slots__
+        )
+    )
     frames, coverage = scenes.render(batch, SAMPLES, height, width, fps=4.0)
     return batch, frames, coverage
 
 
 def through(vae: VAE, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
     """The same after a round trip of the full clip through the autoencoder."""
-    height, width = _one_of(((160, 256), (192, 192), (256, 160)), generator)
-
-    @torch.no_grad()
-    def decoded(frames: Tensor) -> Tensor:
-        latents = vae.encode(frames.to(next(vae.parameters()).dtype))
-        return vae.decode(latents).float().clamp(-1, 1)[:, :, ::4]
-
-    if _chance(PAIRED, generator):
-        pair = of_two(count // 2, generator, width / height)
-        frames, covers = pairs.render(pair, 25, height, width)
-        return halves(pair, decoded(frames), (covers[0][:, ::4], covers[1][:, ::4]))
-    held_out = _chance(0.4, generator)
+    height, width = ((160, 256), (192, 192), (256, 160))[
+        int(torch.randint(3, (), generator=generator))
+    ]
+    held_out = bool(torch.rand((), generator=generator) < 0.4)
     batch = scenes.sample(count, generator, aspect=width / height, held_out=held_out)
     frames, coverage = scenes.render(batch, 25, height, width)
-    return batch, decoded(frames), coverage[:, ::4]
-
-
-def of_two(count: int, generator: torch.Generator, aspect: float) -> tuple[Scenes, Scenes]:
-    """So many pairs, all beside each other or all above."""
-    held_out = _chance(0.4, generator)
-    pair = pairs.sample(12 * count, generator, held_out=held_out, aspect=aspect)
-    across = pairs.side_by_side(*pair)
-    rows = (across == across[0]).nonzero()[:count, 0]
-    return pair[0].take(rows), pair[1].take(rows)
-
-
-def halves(
-    pair: tuple[Scenes, Scenes], frames: Tensor, covers: tuple[Tensor, Tensor]
-) -> tuple[Scenes, Tensor, Tensor]:
-    """Each object of pairs in its half of the picture, as `modes.py` looks at them.
-
-    Nothing is asked of the background there: the upper half of a meadow is sky.
-    """
-    dim = -1 if pairs.side_by_side(*pair)[0] else -2
-    coverage = [cover.chunk(2, dim)[k] for k, cover in enumerate(covers)]
-    batch = _joined(pair)
-    batch = replace(batch, background=torch.full_like(batch.background, UNASKED))
-    return batch, torch.cat(frames.chunk(2, dim)), torch.cat(coverage)
-
-
-def stopped(
-    batch: Scenes, frames: Tensor, coverage: Tensor, generator: torch.Generator
-) -> tuple[Scenes, Tensor, Tensor]:
-    """The same clips as a picture of each, which stands still."""
-    index = torch.randint(SAMPLES, (1,), generator=generator).expand(SAMPLES)
-    still = torch.full_like(batch.motion, MOTIONS.index("still"))
-    return replace(batch, motion=still), frames[:, :, index], coverage[:, index]
-
-
-def _joined(batches: Sequence[Scenes]) -> Scenes:
-    return Scenes(*(torch.cat([getattr(s, n) for s in batches]) for n in Scenes.__slots__))
-
-
-def _one_of(sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> tuple[int, int]:
-    return sizes[int(torch.randint(len(sizes), (), generator=generator))]
-
-
-def _chance(share: float, generator: torch.Generator) -> bool:
-    return bool(torch.rand((), generator=generator) < share)
+    dtype = next(vae.parameters()).dtype
+    with torch.no_grad():
+        decoded = vae.decode(vae.encode(frames.to(dtype))).float().clamp(-1, 1)
+    return batch, decoded[:, :, ::4], coverage[:, ::4]
 
 
 def loss_of(
@@ -262,8 +212,6 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
             scenes_, frames, coverage = stock[int(pick)]
         else:
             scenes_, frames, coverage = draw(batch, generator)
-        if _chance(PICTURE, generator):
-            scenes_, frames, coverage = stopped(scenes_, frames, coverage, generator)
         brightness = 1 + 0.1 * torch.randn(len(scenes_), 1, 1, 1, 1, generator=generator)
         noise = 0.04 * torch.randn(frames.shape, generator=generator)
         losses = loss_of(detector, scenes_, (frames * brightness + noise).clamp(-1, 1), coverage)

@@ -112,7 +112,6 @@ def render(
     height: int,
     width: int,
     *,
-    fps: float = 16.0,
     bends: tuple[list[Bend], list[Bend]] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Draw the clips `[b, 3, f, h, w]` in [-1, 1], and what of each object is seen `[b, f, h, w]`.
@@ -123,7 +122,7 @@ def render(
     first, second = pair
     room = torch.where(side_by_side(first, second), aspect, 1.0)
     scale = (1.5 * APART * room).clamp(max=0.9)[:, None]
-    seconds = torch.arange(frames, device=first.x.device) / fps
+    seconds = torch.arange(frames, device=first.x.device) / 16
 
     def path(scene: Scenes) -> tuple[Tensor, Tensor, Tensor]:
         x, y, r = scenes.track(scene, seconds, scenes.OPENING_S, aspect)

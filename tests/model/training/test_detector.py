@@ -5,18 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.training import pairs, scenes
+from model.training import scenes
 from model.training.cases import cases, right
-from model.training.detector import (
-    ATTRIBUTES,
-    SAMPLES,
-    SHIPPED,
-    draw,
-    halves,
-    load,
-    of_two,
-    stopped,
-)
+from model.training.detector import ATTRIBUTES, SHIPPED, load
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +53,3 @@ def test_another_object_is_not_taken_for_the_one_asked_for(detector):
         verdict = right(detector.look(frames), case.scene)
         wrong += verdict["shape"] is False
     assert wrong >= 14
-
-
-def test_each_object_of_two_is_read_in_its_half(detector):
-    right_ones = dict.fromkeys(("shape", "colour", "motion"), 0)
-    seen = 0
-    for seed in range(6):
-        batch, frames, coverage = draw_halves(seed)
-        assert frames.shape[0] == len(batch) == 8
-        assert (coverage.mean((1, 2, 3)) > 0.01).all()
-        found = detector.look(frames)
-        for name in right_ones:
-            counts = batch.style < 2 if name == "colour" else torch.ones(8, dtype=torch.bool)
-            same = getattr(found, name) == getattr(batch, name)
-            right_ones[name] += int((same | ~counts).sum())
-        seen += 8
-    assert all(count >= 0.9 * seen for count in right_ones.values()), right_ones
-
-
-def draw_halves(seed: int) -> tuple[scenes.Scenes, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    pair = of_two(4, generator, 1.6)
-    return halves(pair, *pairs.render(pair, SAMPLES, 160, 256, fps=4.0))
-
-
-def test_a_picture_of_a_moving_object_stands_still():
-    generator = torch.Generator().manual_seed(4)
-    batch, frames, coverage = stopped(*draw(8, generator), generator)
-    assert (batch.motion == scenes.MOTIONS.index("still")).all()
-    assert (frames == frames[:, :, :1]).all() and (coverage == coverage[:, :1]).all()
