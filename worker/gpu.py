@@ -30,7 +30,7 @@ from app.contract.previews import Previews
 from app.contract.queue import TASK, Queue, celery_app, queue_name
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
-from worker import metrics
+from worker import cards, metrics
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -238,6 +238,11 @@ def main() -> int:
         sys.stderr.write(f"kinora worker: {error}\n")
         return 2
     logs.setup(settings.log_level, settings.log_format, process="worker", worker=worker.name)
+    card = None
+    if worker.device in ("auto", "cuda") and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        card = cards.take()
+    if card is not None:  # before torch is loaded, in the child
+        os.environ |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(card.number)}
     stopping, unusable = multiprocessing.Event(), multiprocessing.Event()
     child = Child(settings, worker, stopping, unusable)
     app = celery_worker(settings, child, stopping)
@@ -254,6 +259,8 @@ def main() -> int:
         quiet=True,
     )
     celery.start()
+    if card is not None:
+        card.lock.close()
     shutil.rmtree(_scratch(worker, worker.name), ignore_errors=True)
     if unusable.is_set():
         return UNUSABLE
