@@ -14,6 +14,8 @@ import httpx
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 #: The server reads an uploaded video before it answers.
 UPLOAD_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+#: Seconds after which a server that does not answer is worth another try.
+RETRY_S = 2.0
 #: Most videos that the server tells at once.
 PAGE = 100
 
@@ -22,12 +24,22 @@ Video = dict[str, Any]
 
 
 class ServerError(Exception):
-    """The server refused or failed; `status` is 0 when it could not be reached at all."""
+    """The server refused or failed; `status` is 0 when it could not be reached at all.
 
-    def __init__(self, message: str, status: int = 0, param: str | None = None) -> None:
+    `retry_after_s` is None where asking again would not help.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 0,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,9 @@ class Client:
         """A client of the server at `server`, the address without `/v1`."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
         base = server.rstrip("/").removesuffix("/v1")
-        return cls(httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT))
+        # A download may be redirected to the storage; httpx shows the key to no other host.
+        http = httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT, follow_redirects=True)
+        return cls(http)
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +154,8 @@ class Client:
         try:
             answer = self.http.request(method, path, **body)
         except httpx.HTTPError as error:
-            raise ServerError(f"no answer from {self.http.base_url}: {_cause(error)}") from error
+            said = f"no answer from {self.http.base_url}: {_cause(error)}"
+            raise ServerError(said, retry_after_s=RETRY_S) from error
         if answer.is_error:
             raise _error(answer)
         return answer.json()
@@ -156,9 +171,13 @@ def _cause(error: httpx.HTTPError) -> str:
 
 
 def _error(answer: httpx.Response) -> ServerError:
+    status, wait_s = answer.status_code, None
+    if status in (429, 502, 503, 504):
+        told = answer.headers.get("retry-after", "")
+        wait_s = float(told) if told.isdecimal() else RETRY_S
     try:
         error = answer.json()["error"]
-        return ServerError(error["message"], answer.status_code, error["param"])
+        return ServerError(error["message"], status, error["param"], wait_s)
     except (json.JSONDecodeError, KeyError, TypeError):
         said = answer.text[:200] or answer.reason_phrase
-        return ServerError(f"status {answer.status_code}: {said}", answer.status_code)
+        return ServerError(f"status {status}: {said}", status, retry_after_s=wait_s)

@@ -1,7 +1,9 @@
 """`kinora doctor`: check every dependency, and say what is wrong and how to mend it."""
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,11 +48,12 @@ def examine(
     `embedded` is for `kinora serve`, which brings its own Redis and makes its own tables; otherwise
     the Redis and the database that the settings name are examined.
     """
+    renders = embedded or bool(checkpoints)
     checks: dict[str, Callable[[], str]] = {
         "python": check_python,
         "disk": lambda: check_disk(settings.data),
         "ffmpeg": check_ffmpeg,
-        "torch": check_torch,
+        "torch": lambda: check_torch(wanted=renders),
         "storage": lambda: check_storage(settings),
         "database": lambda: check_database(settings, embedded=embedded),
         "redis": check_embedded_redis if embedded else (lambda: check_redis(settings)),
@@ -102,8 +105,10 @@ def check_ffmpeg() -> str:
     return " ".join(told.stdout.decode().split()[:3])
 
 
-def check_torch() -> str:
+def check_torch(*, wanted: bool) -> str:
     """Torch can be imported, in a process of its own: it is large, and the API never loads it."""
+    if not wanted and importlib.util.find_spec("torch") is None:
+        return "not installed here; only workers need it"
     program = (
         "import torch; print(torch.__version__, torch.cuda.get_device_name()"
         " if torch.cuda.is_available() else 'CPU only')"
@@ -170,6 +175,7 @@ def check_redis(settings: Settings) -> str:
     """Redis answers at the address in the settings."""
     import redis
 
+    address = re.sub(r":[^/@]*@", ":***@", settings.redis_url)
     try:
         with redis.Redis.from_url(
             settings.redis_url, socket_connect_timeout=3, socket_timeout=3
@@ -178,7 +184,7 @@ def check_redis(settings: Settings) -> str:
             policy = server.config_get("maxmemory-policy")
     except (redis.RedisError, ValueError) as error:
         raise Trouble(
-            f"{settings.redis_url}: {_line(error)}",
+            f"{address}: {_line(error)}",
             "Start Redis, or set KINORA_REDIS_URL to one that runs.",
         ) from None
     if policy.get("maxmemory-policy", "noeviction") != "noeviction":
@@ -186,7 +192,7 @@ def check_redis(settings: Settings) -> str:
             f"Redis evicts keys ({policy['maxmemory-policy']}), also waiting messages",
             "Run it with --maxmemory-policy noeviction.",
         )
-    return f"version {told['redis_version']} at {settings.redis_url}"
+    return f"version {told['redis_version']} at {address}"
 
 
 def check_embedded_redis() -> str:
@@ -227,12 +233,18 @@ def check_checkpoint(folder: Path) -> str:
 
 
 def check_port(settings: Settings) -> str:
-    """The API's port is free."""
+    """The API's port is free, or it is Kinora that answers there."""
+    from app.client import Client
     from app.main import PortTakenError, listen
 
     try:
         listen(settings.host, settings.port).close()
     except PortTakenError as error:
+        anywhere = settings.host in ("0.0.0.0", "::", "")  # noqa: S104
+        host = "127.0.0.1" if anywhere else settings.host
+        with Client.of(f"http://{host}:{settings.port}") as client:
+            if client.is_alive():
+                return f"Kinora answers at {client.http.base_url}"
         raise Trouble(str(error), "Stop what listens there, or choose another: --port N.") from None
     return f"{settings.host}:{settings.port} is free"
 

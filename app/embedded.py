@@ -133,11 +133,22 @@ class EmbeddedService:
 
         command = redis_command(data / "redis", redis_socket)
         redis = Part("redis", command, environment, log_path=data / "redis.log", last=True)
-        parts = [redis, python("api", "app.main"), python("courier", "worker.courier")]
+        first = environment.get("KINORA_METRICS_PORT", "")
+
+        def metrics(part: int) -> dict[str, str]:
+            """Each part shows its metrics on a port of its own."""
+            port = int(first) + part if first.isdecimal() and int(first) else first
+            return {"KINORA_METRICS_PORT": str(port)}
+
+        parts = [
+            redis,
+            python("api", "app.main"),
+            python("courier", "worker.courier", **metrics(0)),
+        ]
         for checkpoint in self._checkpoints:
             for number in range(self._workers):
                 name = f"{checkpoint.name}-{number}"
-                more = {
+                more = metrics(len(parts) - 2) | {
                     "KINORA_CHECKPOINT": str(checkpoint),
                     "KINORA_WORKER_NAME": name,
                     "KINORA_SCRATCH": str(data / "scratch"),

@@ -17,7 +17,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from app.client import Client, ServerError, Video
 from app.wishes import Wish
 
-POLL_S = 0.5
+#: Seconds between two looks at a video: few at first, more of one that takes long.
+POLL_S, MAX_POLL_S = 0.5, 3.0
+#: Seconds for which a server that is busy or away is asked again how far a video is.
+PATIENCE_S = 120.0
 STAGES = {
     "queued": "waiting for a worker",
     "text": "reading the prompt",
@@ -100,7 +103,7 @@ def _finish(
 
 def watch(client: Client, videos: list[Video], console: Console) -> list[Video]:
     """Follow videos to their ends, showing how far they are; returns their last states."""
-    now = list(videos)
+    now, began = list(videos), time.monotonic()
     with (_bars if console.is_terminal else _lines)(console, len(now)) as show:
         while True:
             for at, video in enumerate(now):
@@ -108,9 +111,24 @@ def watch(client: Client, videos: list[Video], console: Console) -> list[Video]:
             open_ = [at for at, video in enumerate(now) if not _is_finished(video)]
             if not open_:
                 return now
-            time.sleep(POLL_S)
+            time.sleep(min(MAX_POLL_S, max(POLL_S, (time.monotonic() - began) / 20)))
             for at in open_:
-                now[at] = client.get(now[at]["id"])
+                now[at] = _look(client, now[at]["id"])
+
+
+def _look(client: Client, video_id: str) -> Video:
+    """The video as it is now. What is being made goes on while a server is busy or started anew, so
+    that one is asked again for PATIENCE_S. Raises ServerError.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return client.get(video_id)
+        except ServerError as error:
+            wait_s = error.retry_after_s
+            if wait_s is None or time.monotonic() + wait_s > until:
+                raise
+            time.sleep(wait_s)
 
 
 def _is_finished(video: Video) -> bool:

@@ -24,7 +24,10 @@ class StartError(RuntimeError):
 
 @contextmanager
 def service(
-    data: Path, port: int | None = None, checkpoints: tuple[Path, ...] = ()
+    data: Path,
+    port: int | None = None,
+    checkpoints: tuple[Path, ...] = (),
+    key: str | None = None,
 ) -> Generator[Client]:
     """A client of a service over `data` on a free port, ready for requests. Raises StartError.
 
@@ -46,7 +49,7 @@ def service(
             env=os.environ | {"PYTHONPATH": _import_path()},
         )
     try:
-        with Client.of(f"http://127.0.0.1:{port}") as client:
+        with Client.of(f"http://127.0.0.1:{port}", key) as client:
             _wait(child, client, log)
             yield client
     finally:
@@ -69,7 +72,7 @@ def reach(server: str | None, key: str | None, settings: Settings) -> Generator[
             yield client
             return
     sys.stderr.write("no service is running here: starting one for this call\n")
-    with service(settings.data) as client:
+    with service(settings.data, key=key) as client:
         yield client
 
 

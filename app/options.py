@@ -16,7 +16,9 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen
 Checkpoints = Annotated[
     list[Path] | None,
     typer.Option(
-        "--checkpoint", help="Folder of a checkpoint in the diffusers layout; may be repeated."
+        "--checkpoint",
+        envvar="KINORA_CHECKPOINT",
+        help="Folder of a checkpoint in the diffusers layout; may be repeated.",
     ),
 ]
 Server = Annotated[

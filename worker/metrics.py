@@ -3,9 +3,12 @@
 import time
 
 import prometheus_client
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from app.contract.job import Stage
+
+log = structlog.get_logger()
 
 ENDED = Counter("kinora_jobs_ended", "Jobs that left a worker, by outcome.", ["outcome"])
 STAGE_SECONDS = Histogram(
@@ -49,6 +52,12 @@ class StageClock:
 
 
 def serve(port: int) -> None:
-    """Shows this process's metrics on a port, unless it is 0."""
-    if port:
+    """Shows this process's metrics on a port, unless it is 0. One that is taken is no reason to do
+    no work.
+    """
+    if not port:
+        return
+    try:
         prometheus_client.start_http_server(port)
+    except OSError as error:
+        log.error("metrics.hidden", port=port, error=str(error))  # noqa: TRY400  (it says all)

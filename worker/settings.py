@@ -52,7 +52,9 @@ class WorkerSettings:
     encode_preset: str = setting("veryfast", "x264 preset: slower ones make smaller files.")
     encode_crf: int = setting(17, "x264 quality: lower is better and larger.")
     metrics_port: int = setting(
-        0, "Port on which a worker or courier shows Prometheus metrics; 0 is none."
+        0,
+        "Port on which a worker or courier shows Prometheus metrics; 0 is none. "
+        "With `kinora serve` the courier's, and the next ones the workers'.",
     )
 
     def __post_init__(self) -> None:

@@ -197,24 +197,46 @@ def until():
     return until
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory, settings_in, capabilities, until):
-    """The API's own process on a free port, with a model on offer; gives (address, parts)."""
+@pytest.fixture(scope="session")
+def start_api(until):
+    """Runs the API's own process for the time of the `with`; gives its address."""
+
+    @contextmanager
+    def start_api(settings):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.main"], cwd=ROOT, env=os.environ | settings.to_env()
+        )
+        address = f"http://127.0.0.1:{settings.port}"
+        try:
+            with Client.of(address) as client:
+                until(lambda: client.is_alive() or process.poll() is not None)
+            yield address
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+    return start_api
+
+
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = replace(settings_in(tmp_path_factory.mktemp("api")), port=port)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.main"], cwd=ROOT, env=os.environ | settings.to_env()
-    )
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def reachable(tmp_path_factory, settings_in, capabilities):
+    """Settings of an API on a free port, and its parts with a model on offer."""
+    settings = replace(settings_in(tmp_path_factory.mktemp("api")), port=free_port())
     parts = Parts.open(settings)
     parts.store.models.register("worker-1", capabilities)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        with Client.of(address) as client:
-            until(lambda: client.is_alive() or process.poll() is not None)
+    yield settings, parts
+    parts.close()
+
+
+@pytest.fixture(scope="module")
+def api(reachable, start_api):
+    """The API's own process on a free port, with a model on offer; gives (address, parts)."""
+    settings, parts = reachable
+    with start_api(settings) as address:
         yield address, parts
-    finally:
-        parts.close()
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)

@@ -107,6 +107,23 @@ def test_the_api_does_not_open_itself_to_the_network_without_a_key(settings, run
     assert "kinora keys create" in err
 
 
+def test_the_doctor_knows_the_services_own_port_and_tells_no_password(api, run):
+    _, parts = api
+    settings = parts.settings.to_env() | {"KINORA_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
+    code, out, err = run("doctor", **settings)
+    assert code == 1, err
+    assert "ok   port: Kinora answers at http://127.0.0.1:" in out
+    assert "FAIL redis: redis://:***@127.0.0.1:1/0" in out
+    assert "hunter2" not in out + err
+
+
+def test_serve_takes_the_checkpoint_of_the_environment(tmp_path, run):
+    folder = tmp_path / "none"
+    code, _, err = run("serve", "--data", tmp_path / "data", KINORA_CHECKPOINT=str(folder))
+    assert code == 2
+    assert f"{folder}" in err
+
+
 def test_the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(settings, tmp_path, run):
     dead = replace(settings, redis_url=f"unix://{tmp_path}/none.sock", port=1)
     broken = tmp_path / "checkpoint"
