@@ -52,12 +52,16 @@ def download_content(
     download: Annotated[
         bool | None, Query(description="Let a browser save the file and not show it")
     ] = None,
+    redirect: Annotated[
+        bool | None, Query(description="Whether the storage may send it itself, where it does")
+    ] = None,
 ) -> Response:
     """The MP4 of a finished video, or a file that was made with it. Ranges and conditional requests
     work.
     """
     file = stored_file(job, variant, attached=bool(download))
-    return content.answer(request, parts.blobs, file, parts.settings.download_redirect_s)
+    redirect_s = 0.0 if redirect is False else parts.settings.download_redirect_s
+    return content.answer(request, parts.blobs, file, redirect_s)
 
 
 @router.head("/{video_id}/spritesheet.jpg", include_in_schema=False)

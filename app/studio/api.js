@@ -39,8 +39,9 @@ export const models = async () => (await json("/v1/models")).data;
 export const retrieve = (id) => json(place(id));
 export const cancel = (id) => json(`${place(id)}/cancel`, { method: "POST" });
 export const remove = (id) => json(place(id), { method: "DELETE" });
-export const contentPath = (id, variant) =>
-  `${place(id)}/content${variant ? `?variant=${variant}` : ""}`;
+/** Not redirected to the storage: the page's content policy knows no other host. */
+export const contentPath = (id, variant = "video") =>
+  `${place(id)}/content?redirect=false&variant=${variant}`;
 export const streamed = (id, name) => call(`${place(id)}/${name}`);
 export const events = (id, last, signal) =>
   call(`${place(id)}/events`, {

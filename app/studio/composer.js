@@ -75,13 +75,17 @@ export function begin(next, given) {
   $("prompt").select();
 }
 
-/** Begins a new video with the values of one that was made. */
-export function reuse(video) {
-  const { prompt, seed, negative_prompt, num_inference_steps, guidance_scale, style } = video;
-  const given = { seed, negative_prompt, num_inference_steps, guidance_scale, style: style ?? "" };
-  begin({ kind: "create" }, { ...given, prompt, size: video.size, seconds: video.seconds });
+/** Begins a new video with the values of one that was made, and nothing of the draft's. */
+export async function reuse(video) {
+  const { prompt, size, seconds, fps, seed, negative_prompt, style } = video;
+  const { num_inference_steps, guidance_scale, flow_shift } = video;
+  const given = { prompt, size, seconds, fps, seed, negative_prompt, num_inference_steps };
+  const more = { guidance_scale, flow_shift: flow_shift ?? "", style: style ?? "", n: 1 };
+  $("composer").elements.loop.checked = video.loop;
+  await pictures.set("first", null);
   if (video.storyboard) storyboard.set(video.storyboard);
-  reflect();
+  else storyboard.show(false);
+  begin({ kind: "create" }, { ...given, ...more });
 }
 
 function keep() {

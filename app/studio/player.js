@@ -77,7 +77,8 @@ function draw() {
 }
 
 function offered(action, video) {
-  if (["again", "curl", "python", "delete"].includes(action)) return true;
+  if (["again", "delete"].includes(action)) return true;
+  if (["curl", "python"].includes(action)) return video.operation === "create";
   if (video.status !== "completed") return false;
   if (action === "download") return true;
   return video.operation !== "image" && can(KINDS[action].needs);
@@ -171,7 +172,7 @@ function link(source) {
 async function act(action) {
   const video = library.get(id);
   try {
-    if (action === "again") composer.reuse(video);
+    if (action === "again") await composer.reuse(video);
     else if (action === "download") await media.save(video.id, fileName(video));
     else if (action === "delete") await remove(video);
     else if (action === "blend") blend(video);
@@ -210,10 +211,12 @@ function blend(video) {
 }
 
 async function copy(text, what) {
-  await navigator.clipboard.writeText(text).then(
-    () => tell(`Copied as ${what}.`),
-    () => tell("This browser does not let the page copy.", true),
-  );
+  try {
+    await navigator.clipboard.writeText(text); // which browsers have on safe origins only
+    tell(`Copied as ${what}.`);
+  } catch {
+    tell("This browser does not let the page copy.", true);
+  }
 }
 
 function keys(event) {

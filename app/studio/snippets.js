@@ -6,6 +6,7 @@ const EXTRAS = [
   "negative_prompt",
   "num_inference_steps",
   "guidance_scale",
+  "guidance_scale_2",
   "flow_shift",
   "fps",
   "style",

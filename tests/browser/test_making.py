@@ -183,3 +183,20 @@ def test_what_is_wrong_is_said_beside_its_field(page, name, value, said):
     expect(page.locator(f"#fault-{name}")).to_contain_text(said)
     expect(page.locator(f"[name={name}]")).to_be_focused()
     expect(page.locator(f"[name={name}]")).to_have_attribute("aria-invalid", "true")
+
+
+def test_using_a_video_again_takes_nothing_of_the_draft(page):
+    made = make(page, "a pink heart stands still on a white background")
+    expect(finished(page, made)).to_be_visible()
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 40), "red").save(picture, "PNG")
+    upload = {"name": "a.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+    page.set_input_files("#file", upload)
+    expect(page.locator("#picture-first")).to_be_visible()
+    page.click("#toggle-storyboard")
+    page.fill('[aria-label="Shot 1: what is seen"]', "a green square")
+    finished(page, made).click()
+    page.click("[data-do=again]")
+    expect(page.locator("#storyboard")).to_be_hidden()
+    expect(page.locator("#picture-first")).to_be_hidden()
+    expect(page.locator("#prompt")).to_have_value("a pink heart stands still on a white background")

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.client import Client
 from bench.harness.cluster import Cluster
 from bench.harness.trials import SHORT, Trials
 
@@ -45,5 +46,16 @@ def test_a_finished_clip_is_downloaded_from_the_storage_without_the_clients_key(
         assert head.status_code == 200
         assert int(head.headers["content-length"]) == len(followed.content)
 
+        through = client.get(url, params={"redirect": "false"})
+        assert (through.status_code, through.content) == (200, followed.content)
+
         known = client.get(url, headers={"if-none-match": head.headers["etag"]})
         assert known.status_code == 304
+
+
+def test_the_commands_client_follows_to_the_storage(trials, tmp_path):
+    job = trials.create(SHORT)
+    trials.wait(job, lambda j: j.finished, "the clip")
+    with Client.of(trials.cluster.urls[0]) as client:
+        client.download(job, tmp_path / "clip.mp4")
+    assert (tmp_path / "clip.mp4").read_bytes()[4:8] == b"ftyp"
