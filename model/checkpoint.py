@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from model.shards import CheckpointError, Entry, open_shards, read_tensors
+from model.shards import CheckpointError, Entry, header, open_shards, read_tensors
 from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
 from model.vae import VAE, VAEConfig
 
@@ -57,11 +57,10 @@ def load_vae(
 
 def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
     """Bytes of all weights of a checkpoint when they are loaded; only headers are read."""
-    parts = {path.parent for path in folder.glob("*/*.safetensors")}
     return sum(
-        math.prod(entry.shape) * (4 if part.name == "vae" else dtype.itemsize)
-        for part in parts
-        for entry in open_shards(part).values()
+        math.prod(entry.shape) * (4 if path.parent.name == "vae" else dtype.itemsize)
+        for path in folder.glob("*/*.safetensors")  # text encoders' files have names of their own
+        for entry in header(path).values()
     )
 
 

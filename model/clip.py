@@ -13,6 +13,9 @@ from model.shards import CheckpointError
 
 __all__ = ["ImageEncoder"]
 
+#: Checkpoints made by diffusers' own script bring the head that turns tokens into one vector.
+UNUSED = frozenset({"visual_projection.weight"})
+
 
 class ImageEncoder(nn.Module):
     """The vision tower and its preprocessing of one checkpoint."""
@@ -38,7 +41,7 @@ class ImageEncoder(nn.Module):
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{processor_folder}: cannot load ({error})") from error
-        encoder = load_encoder(CLIPVisionModel, Path(folder) / "image_encoder", dtype)
+        encoder = load_encoder(CLIPVisionModel, Path(folder) / "image_encoder", dtype, UNUSED)
         return cls(encoder.to(device), processor)
 
     def encode(self, images: list[Image.Image]) -> Float[Tensor, "1 l d"]:

@@ -7,19 +7,16 @@ as extra channels instead: a mask and the latents of a clip that is blank where 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from model.streaming import Stream, is_lean
 from model.vae import VAE
 
-__all__ = ["Conditioning", "Mechanism", "clean_frames", "condition_channels", "encode"]
-
-#: How a checkpoint is told about given frames: not at all, by time 0, or by extra channels.
-Mechanism = Literal["none", "clean_frames", "channels"]
+__all__ = ["Conditioning", "clean_frames", "condition_channels", "encode"]
 
 # Frames encoded at a time; a bound on memory, not on the result.
 _CHUNK = 8
@@ -99,7 +96,8 @@ def condition_channels(
 def encode(vae: VAE, chunks: Iterable[Float[Tensor, "1 3 f H W"]]) -> Float[Tensor, "1 z t h w"]:
     """Normalised float32 latents of a clip that comes in chunks of any size."""
     weight = next(vae.parameters())
-    latents = vae.encode_stream(chunk.to(weight) for chunk in chunks)
+    pixels = (chunk.to(weight) for chunk in chunks)
+    latents = vae.encode_stream(pixels, Stream(lean=is_lean(weight.device)))
     return vae.normalize(torch.cat([part.float() for part in latents], dim=2))
 
 

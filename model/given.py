@@ -10,6 +10,7 @@ from model.canvas import Canvas, from_uint8
 from model.conditioning import encode
 from model.replay import encoder_history
 from model.request import Resolved
+from model.streaming import Stream, is_lean
 from model.vae import VAE
 
 __all__ = ["AFTER", "PAST", "following", "in_chunks", "preceding", "preceding_frames", "source"]
@@ -68,7 +69,8 @@ def source(
     chunks = in_chunks(request.video[begin * factor :])
     weight = next(vae.parameters())
     pixels = (chunk.to(weight) for chunk in canvas.resize(map(from_uint8, chunks)))
-    for number, latent in enumerate(vae.encode_stream(pixels), begin):
+    stream = Stream(lean=is_lean(weight.device))
+    for number, latent in enumerate(vae.encode_stream(pixels, stream), begin):
         if number >= start:
             yield vae.normalize(latent.float())
 

@@ -82,10 +82,12 @@ def estimate(
         decode = min(decode, decoding(config.vae, *sides, vae_dtype, lean=True)[0])
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
     frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
+    encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean)
+    if set(config.modes) - {"text"}:  # given pictures are encoded, each time from the beginning
+        decode = max(decode, encode + remembered)
     if sizes.refine is not None:
         tile = TokenGrid(t, *sizes.refine.tile)
         denoise = max(denoise, denoising(config.transformer, tile, dtype))
-        encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean)
         decode, streams = max(decode, encode), streams + remembered
     return Memory(
         weights=weights,

@@ -53,7 +53,8 @@ def windows(request: Resolved, config: CheckpointConfig) -> list[Window]:
     if request.after is not None:
         after = min(2, math.ceil(len(request.after) / factor))
     elif request.loop:
-        after = 2 if sum(shots) > 3 else 1
+        # Two stand for eight frames of the opening, which windows before the last have to make.
+        after = 2 if sum(shots) > 3 and (len(shots) == 1 or sum(shots[:-1]) > 2) else 1
     last = request.last_image is not None and not channels
     shots[-1] -= last
     planned_windows = plan(

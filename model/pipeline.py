@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import given, outline
 from model.checkpoint import load_transformer, load_vae, weight_bytes
@@ -24,12 +24,12 @@ from model.offload import offloaded, resident_bytes
 from model.outline import Sizes
 from model.place import Place, Tail
 from model.progress import Progress
-from model.replay import is_lean
 from model.request import Capabilities, Request, Resolved
 from model.resolve import resolve
 from model.rollout import Rollout
 from model.sampling import Sampler
 from model.shards import CheckpointError
+from model.streaming import is_lean
 from model.text import TextEncoder
 from model.transformer import Transformer
 from model.upscale import Refine
@@ -155,19 +155,21 @@ class Pipeline:
         """Memory on the device of a clip of this size, however long, with all that is loaded."""
         sizes = outline.sizes(width, height, self.config, self._refine)
         dtype = next(self._transformers[0].parameters()).dtype
-        if self._transformers[0].is_offloaded or (frugal and self._device.type != "cpu"):
+        offloaded = self._transformers[0].is_offloaded
+        weights, staying = 0, list[nn.Module | None]([self._vae, self._clip])
+        if not offloaded:
+            staying.append(self._text)
+        if offloaded or (frugal and self._device.type != "cpu"):
             weights = sum(map(resident_bytes, self._transformers))
-            staying = [self._vae, self._clip]
         else:
-            weights = 0
-            staying = [self._vae, self._clip, self._text, *self._transformers]
+            staying += self._transformers
         weights += sum(p.nbytes for m in staying if m is not None for p in m.parameters())
         return estimate(
             self.config,
             sizes,
             dtype=dtype,
             vae_dtype=next(self._vae.parameters()).dtype,
-            guided=guided and not frugal,
+            guided=guided,
             weights=weights,
             lean=is_lean(self._device),
             frugal=frugal,

@@ -11,10 +11,13 @@ from model.shards import CheckpointError
 __all__ = ["load_encoder"]
 
 
-def load_encoder(model: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_encoder(
+    model: Any, folder: Path, dtype: torch.dtype, unused: frozenset[str] = frozenset()
+) -> Any:
     """An instance of the transformers class `model`, frozen, in eval mode, or a CheckpointError.
 
-    transformers itself only warns about a missing weight and invents it; here that is an error.
+    transformers itself only warns about a missing weight and invents it; here that is an error, as
+    is one too many, but for the keys that are `unused`.
     """
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -32,7 +35,7 @@ def load_encoder(model: Any, folder: Path, dtype: torch.dtype) -> Any:
         if bars:
             logging.enable_progress_bar()
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if report.get(fault):
-            listed = ", ".join(sorted(map(str, report[fault])))
+        if keys := set(map(str, report.get(fault, ()))) - unused:
+            listed = ", ".join(sorted(keys))
             raise CheckpointError(f"{folder}: {fault.replace('_', ' ')}: {listed}")
     return encoder.eval().requires_grad_(False)

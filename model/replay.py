@@ -8,16 +8,15 @@ latents to keep.
 import math
 from collections.abc import Callable, Iterable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.canvas import Canvas
 from model.place import Tail
-from model.streaming import Stream
+from model.streaming import Stream, is_lean
 from model.vae import VAE, VAEConfig
 
-__all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history", "is_lean"]
+__all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history"]
 
 # Frames that a 3x1x1 or 3x3x3 kernel has before the newest; convolutions of a residual block.
 _BACK, _CONVOLUTIONS = 2, 2
@@ -53,11 +52,6 @@ def encoder_history(config: VAEConfig) -> int:
             rate //= 2
     # The middle and the last convolution, at the rate of the latents.
     return math.ceil(back + 2 * _CONVOLUTIONS * _BACK + _BACK) + _BEGINNING
-
-
-def is_lean(device: torch.device) -> bool:
-    """Whether streams ask for memory with each chunk: where that is cheap, they hold less."""
-    return device.type != "cpu"
 
 
 class Decoding:

@@ -49,8 +49,13 @@ def resolve(request: Request, able: Capabilities) -> Resolved:
     given["guidance_2"] = _second_guidance(request, able)
     given["shots"] = request.shots or (Shot(request.prompt, given["frames"]),)
     filled = Resolved(**given)
-    _check_size(filled, able)
-    _check_length(filled, able)
+    try:
+        _check_size(filled, able)
+        _check_length(filled, able)
+    except ValueError as error:
+        if request.video is None:
+            raise
+        raise ValueError(f"video: its {str(error).replace(': ', ' ', 1)}") from None
     _check_integer("steps", filled.steps, 1, _MAX_STEPS)
     _check_integer("seed", filled.seed, 0, MAX_SEED)
     _check_number("guidance", filled.guidance, at_least=0)

@@ -72,6 +72,8 @@ class Rollout:
 
     def _denoise(self, window: Window) -> None:
         place, canvas, config = self._place, self._sizes.base, self._sampler.config
+        if window.anew:  # which is decoded by itself
+            self._decoding = None
         shape = _shape(place.base, window)
         known, seen = self._given(window, canvas, place.base)
         solving = place.solving or DenoiseState(0, self._beginning(window, shape))
@@ -104,7 +106,7 @@ class Rollout:
             request.shots[w.prompt].prompt for w in self._windows[max(0, index - 1) : index + 1]
         ]
         if index == 0 or shots[0] != shots[1]:
-            return level_of(own[:, :, 1:] if own.shape[2] > 1 and window.start == 0 else own), own
+            return level_of(own[:, :, 1:] if own.shape[2] > 1 and window.first == 0 else own), own
         led = index == len(self._windows) - 1 and request.last_image is not None
         if level is None or led or window.stop > window.end:
             return level, own
@@ -218,7 +220,8 @@ class Rollout:
             if self._place.picture is not None:
                 first = Image.fromarray(self._place.picture[0].cpu().numpy())
             assert first is not None  # resolve() refuses it
-            return self._sampler.channels(window, canvas, shape, first)
+            last = request.last_image if window is self._windows[-1] else None
+            return self._sampler.channels(canvas, shape, first, last)
         past = tail.between(window.start, window.fresh)
         if window.fresh == 0 and request.image is not None:
             past = encode(self._vae, [canvas.picture(request.image)])
@@ -255,6 +258,8 @@ class Rollout:
         latents = torch.zeros_like(noise)
         count = window.end - window.first
         latents[:, :, own] = torch.cat(list(islice(self._source, count)), 2)
+        if window is self._windows[-1]:
+            self._source = None
         return noised(latents, noise, planned(self._request, self._sampler.config))
 
     def _before(self) -> Iterator[Float[Tensor, "1 3 f h w"]]:

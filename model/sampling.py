@@ -46,13 +46,16 @@ class Sampler:
     frugal: bool = False
 
     def channels(
-        self, window: Window, canvas: Canvas, shape: tuple[int, ...], first: Image.Image
+        self,
+        canvas: Canvas,
+        shape: tuple[int, ...],
+        first: Image.Image,
+        last: Image.Image | None,
     ) -> tuple[Conditioning, Float[Tensor, "1 l d"] | None]:
-        """`first` and, at the clip's end, the last picture for a checkpoint that takes channels.
+        """A window's first and last picture for a checkpoint that takes channels.
 
         Beside them, how CLIP sees the pictures, for checkpoints that have it.
         """
-        last = self.request.last_image if window.stop == window.end else None
         pictures = [first] if last is None else [first, last]
         seen = None if self.clip is None else self.clip.encode(pictures)
         given = [canvas.picture(picture) for picture in pictures]

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["CheckpointError", "Entry", "open_shards", "read_json", "read_tensors"]
+__all__ = ["CheckpointError", "Entry", "header", "open_shards", "read_json", "read_tensors"]
 
 STEM = "diffusion_pytorch_model"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -49,7 +49,7 @@ def open_shards(folder: Path) -> dict[str, Entry]:
     """Every tensor of a component by its key; reads headers only."""
     index = folder / f"{STEM}.safetensors.index.json"
     if not index.exists():
-        return _header(_single_file(folder))
+        return header(_single_file(folder))
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict):
         raise CheckpointError(f"{index}: needs a 'weight_map' from keys to files")
@@ -59,7 +59,7 @@ def open_shards(folder: Path) -> dict[str, Entry]:
             raise CheckpointError(f"{index}: {name!r} is not a safetensors file beside it")
         if not (folder / name).exists():
             raise CheckpointError(f"{folder / name}: missing; {index.name} lists it as a shard")
-        for key, entry in _header(folder / name).items():
+        for key, entry in header(folder / name).items():
             if weight_map.get(key) != name:
                 raise CheckpointError(
                     f"{folder / name}: holds {key!r}, {index.name} does not say so"
@@ -96,7 +96,8 @@ def _single_file(folder: Path) -> Path:
     raise CheckpointError(f"{path}: missing; no {path.name} and no {path.name}.index.json")
 
 
-def _header(path: Path) -> dict[str, Entry]:
+def header(path: Path) -> dict[str, Entry]:
+    """Every tensor of one file by its key; CheckpointError if it is not whole."""
     try:
         with safe_open(path, framework="pt", device="cpu") as shard:
             slices = {key: shard.get_slice(key) for key in shard.keys()}  # noqa: SIM118

@@ -12,12 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CausalConv3d", "Pointwise", "RMSNorm", "Stream", "convolve"]
+__all__ = ["CausalConv3d", "Pointwise", "RMSNorm", "Stream", "convolve", "is_lean"]
 
 #: Elements that a CPU normalises at a time; a few such buffers fit a core's own cache.
 _STRIP = 1 << 18
 
 _CPU_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def is_lean(device: torch.device) -> bool:
+    """Whether streams ask for memory with each chunk: where that is cheap, they hold less."""
+    return device.type != "cpu"
 
 
 @dataclass(slots=True)

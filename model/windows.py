@@ -34,10 +34,6 @@ class Window:
         """The first latent frame that is decoded of this window."""
         return self.start if self.anew else self.fresh
 
-    @property
-    def length(self) -> int:
-        return self.stop - self.start
-
 
 def plan(
     shots: Sequence[int],

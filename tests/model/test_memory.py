@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model import Pipeline
+from model.checkpoint import weight_bytes
 from model.config import PRESETS, CheckpointConfig
 from model.memory import compute_dtype, decoding, denoising, encoding, estimate
 from model.outline import sizes
@@ -173,6 +174,21 @@ def test_a_loaded_checkpoint_counts_all_that_is_loaded(checkpoint):
     assert memory.weights == weights
     assert memory.peak == weights + memory.streams + max(memory.denoise, memory.decode)
     assert pipeline.memory(960, 640).peak > memory.peak
+
+
+def test_what_is_needed_is_known_before_anything_is_loaded(checkpoint):
+    loaded = Pipeline.load(checkpoint).memory(96, 64)
+    assert Pipeline.needed(checkpoint) >= loaded.weights + loaded.streams
+    assert Pipeline.needed(checkpoint, torch.bfloat16) < Pipeline.needed(checkpoint)
+    assert weight_bytes(checkpoint, torch.float32) == loaded.weights
+
+
+def test_given_pictures_are_encoded_beside_what_the_decoder_remembers(config):
+    words, pictures = (
+        memory_of(replace(config, modes=modes), lean=True, frugal=True)
+        for modes in (("text",), ("text", "image"))
+    )
+    assert pictures.decode > words.decode
 
 
 def test_the_cpu_computes_in_bfloat16_only_where_it_multiplies_it():

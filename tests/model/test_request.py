@@ -120,7 +120,7 @@ def test_a_bad_value_is_refused_by_its_field(field, values):
         ("video", Request("a", video=VIDEO), replace(ABLE, modes=("text",))),
         ("video", Request("a", video=VIDEO, image=PICTURE), ABLE),
         ("video", Request("a", video=VIDEO, width=64), ABLE),
-        ("frames", Request("a", video=VIDEO[:4]), ABLE),
+        ("video", Request("a", video=VIDEO[:4]), ABLE),
         ("before", Request("a", before=VIDEO), replace(ABLE, modes=("text",))),
         ("after", Request("a", after=VIDEO), replace(ABLE, modes=("text",))),
         ("loop", Request("a", loop=True), replace(ABLE, modes=("text",))),

@@ -238,3 +238,13 @@ def test_a_frugal_clip_is_the_same_up_to_rounding(pipeline, clip, monkeypatch):
     plain, frugal = frames(pipeline, request), frames(pipeline, request, frugal=True)
     assert (plain.int() - frugal.int()).abs().max() <= 2
     assert pipeline.memory(1920, 1080, frugal=True).peak <= pipeline.memory(1920, 1080).peak
+
+
+def test_a_last_picture_ends_the_clip_and_none_of_its_windows_before(by_channels):
+    pipeline = Pipeline.load(by_channels)
+    start, end = (Image.new("RGB", (96, 64), colour) for colour in ("red", "blue"))
+    plain = Request("red ball", frames=25, image=start, seed=3)
+    led = Request("red ball", frames=25, image=start, last_image=end, seed=3)
+    without, with_it = (frames(pipeline, request) for request in (plain, led))
+    assert torch.equal(without[:13], with_it[:13])
+    assert not torch.equal(without[13:], with_it[13:])

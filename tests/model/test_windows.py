@@ -71,7 +71,7 @@ def test_the_last_window_of_a_loop_comes_after_what_it_leads_to(count):
 def test_windows_that_begin_anew_share_one_frame(count, length, before):
     windows = plan([count], length=length, overlap=1, before=before, anew=True)
     assert [window.anew for window in windows] == [before > 0, *[True] * (len(windows) - 1)]
-    assert all(window.length <= length for window in windows)
+    assert all(window.stop - window.start <= length for window in windows)
     for one, two in itertools.pairwise(windows):
         assert two.first == two.start == one.end - 1
 

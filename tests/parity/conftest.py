@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
-    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
     T5Tokenizer,
     UMT5Config,
     UMT5EncoderModel,
@@ -188,7 +188,8 @@ def write(family: Family, folder: Path) -> None:
     family.pipeline(**parts).save_pretrained(folder)
 
 
-def clip() -> CLIPVisionModel:
+def clip() -> CLIPVisionModelWithProjection:
+    """Of the class that diffusers' own conversion of Wan 2.1 writes."""
     config = CLIPVisionConfig(
         hidden_size=IMAGE_WIDTH,
         projection_dim=8,
@@ -198,7 +199,7 @@ def clip() -> CLIPVisionModel:
         intermediate_size=19,
         patch_size=8,
     )
-    return randomize(CLIPVisionModel(config), 6)
+    return randomize(CLIPVisionModelWithProjection(config), 6)
 
 
 def clip_processor() -> CLIPImageProcessor:
