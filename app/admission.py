@@ -6,10 +6,11 @@ and never bent.
 """
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from types import MappingProxyType
 
 from app.api.fields import Shot, Size
 from app.api.schemas import ImageGenerate, VideoBlend, VideoCreate, VideoExtend, VideoRemix, Wanted
@@ -28,8 +29,6 @@ FIELDS = {
     "frames": "seconds",
     "shots": "storyboard",
     "still": "image",
-    "before": "video",
-    "after": "direction",
 }
 #: Seconds: OpenAI's limits of an extension, and of a video that was extended.
 MAX_ADDED_S = 20
@@ -38,9 +37,15 @@ SEEDS = 2**31
 
 
 def choose_model(
-    name: str | None, given: set[str], models: list[Capabilities], default: str
+    name: str | None,
+    given: set[str],
+    models: list[Capabilities],
+    default: str,
+    called: Mapping[str, str],
 ) -> Capabilities:
-    """The model that `name` means, checked to take the kinds of input that are given."""
+    """The model that `name` means, checked to take the kinds of input that are given; `called` is
+    what this call calls them, where that is not as FIELDS says.
+    """
     if not models:
         raise Unavailable(
             "No model is being served: no worker has registered one yet.",
@@ -49,7 +54,7 @@ def choose_model(
         )
     with _refusals("model_not_found"):
         model = capabilities.resolve(name, models, default)
-    with _refusals():
+    with _refusals(called=called):
         model.check_conditioning(given)
     return model
 
@@ -285,10 +290,12 @@ def _check_length(text: str, param: str, limit: int) -> None:
 
 
 @contextmanager
-def _refusals(code: str = "unsupported_value") -> Generator[None]:
+def _refusals(
+    code: str = "unsupported_value", called: Mapping[str, str] = MappingProxyType({})
+) -> Generator[None]:
     """What the capabilities refuse is the client's request to change."""
     try:
         yield
     except Unsupported as refused:
-        param = FIELDS.get(refused.param, refused.param)
+        param = (FIELDS | dict(called)).get(refused.param, refused.param)
         raise InvalidRequest(str(refused), param=param, code=code) from None

@@ -3,6 +3,7 @@ them, writes the files that come of it. Every step can be done again after a cra
 another process, as the rows say how far a batch is.
 """
 
+import time
 from collections.abc import Iterator
 from threading import Event, Thread
 from typing import Any
@@ -27,8 +28,8 @@ POLL_S = 0.5
 LEASE_S = 60.0
 #: A batch whose jobs are being made is looked at so often.
 PAUSE_S = 1.0
-#: Lines that become jobs between two looks at whether the batch was cancelled.
-SLICE = 20
+#: Seconds for which jobs are made of a batch before another one has its turn.
+TURN_S = 5.0
 #: How long the files that a batch writes are kept unless it says otherwise, as OpenAI does.
 KEEP_S = 30 * 24 * 3600.0
 
@@ -74,11 +75,12 @@ class Batching:
 
 def work_on(parts: Parts, batch: Batch, stopped: Event) -> None:
     """Brings a batch as far as it goes now, and lets go of it for a moment."""
+    more = False
     if batch.status is BatchStatus.VALIDATING:
         _read(parts, batch)
     elif batch.status is BatchStatus.IN_PROGRESS:
         try:
-            _make_jobs(parts, batch, stopped)
+            more = _make_jobs(parts, batch, stopped)
         except (FileNotFound, BlobNotFound):
             parts.store.batches.lines.refuse_waiting(batch.id, 400, {"error": INPUT_GONE})
         if parts.store.batches.overdue(batch.id):
@@ -92,7 +94,7 @@ def work_on(parts: Parts, batch: Batch, stopped: Event) -> None:
     elif batch.status is BatchStatus.FINALIZING:
         _finish(parts, batch, BatchStatus.COMPLETED)
     moved = parts.store.batches.get(batch.id).status is not batch.status
-    parts.store.batches.hold(batch.id, 0.0 if moved else PAUSE_S)
+    parts.store.batches.hold(batch.id, 0.0 if moved or more else PAUSE_S)
 
 
 def _read(parts: Parts, batch: Batch) -> None:
@@ -114,23 +116,23 @@ def _chunks(parts: Parts, batch: Batch) -> Iterator[bytes]:
     return parts.blobs.stream(file_key(file.id))
 
 
-def _make_jobs(parts: Parts, batch: Batch, stopped: Event) -> None:
-    """Submits the lines that are no jobs yet, until a cancel, or a fault that may pass."""
+def _make_jobs(parts: Parts, batch: Batch, stopped: Event) -> bool:
+    """Submits the lines that are no jobs yet, until a cancel, or a fault that may pass, or TURN_S
+    are over; returns whether only that kept it from going on.
+    """
     rows = parts.store.batches.lines
     waiting = set(rows.waiting(batch.id, batch.total))
     if not waiting:
-        return
+        return False
     caller = Caller(batch.owner, _key(parts, batch))
     max_bytes = parts.settings.max_body_bytes
-    done = 0
+    until = time.monotonic() + TURN_S
     for number, line in batch_input.lines_of(_chunks(parts, batch), max_bytes):
         if number not in waiting:
             continue
-        if done % SLICE == 0:
-            held = parts.store.batches.hold(batch.id, LEASE_S)
-            if stopped.is_set() or held.status is not BatchStatus.IN_PROGRESS:
-                return
-        done += 1
+        held = parts.store.batches.hold(batch.id, LEASE_S)
+        if stopped.is_set() or held.status is not BatchStatus.IN_PROGRESS:
+            return False
         fields = batch_input.request_of(line, batch.endpoint, max_bytes)["body"]
         try:
             rows.became(batch.id, number, _submit(parts, caller, batch, number, fields))
@@ -140,14 +142,21 @@ def _make_jobs(parts: Parts, batch: Batch, stopped: Event) -> None:
         except RequestFault as fault:
             if fault.status >= 500:
                 log.warning("batch.waits", batch_id=batch.id, error=str(fault))
-                return
+                return False
             rows.refused(batch.id, number, fault.status, fault_body(fault))
+        if time.monotonic() > until:
+            return True
+    return False
 
 
 def _submit(parts: Parts, caller: Caller, batch: Batch, number: int, fields: dict[str, Any]) -> str:
     """The id of the line's job; the same one when this is done again."""
     if fields.get("n") not in (None, 1):
         raise InvalidRequest("n: a line of a batch makes one video.", param="n")
+    if fields.get("priority") is not None:
+        raise InvalidRequest(
+            "priority: a batch runs when nothing else waits; leave it out.", param="priority"
+        )
     key = f"{batch.id}:{number}"
     return orders.create_batched(parts, fields, caller, key=key, batch_id=batch.id).id
 

@@ -13,13 +13,14 @@ from PIL import (
     Image,
     ImageOps,
     JpegImagePlugin,
+    MpoImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
 #: Imported by name, so that no plugin is searched for while decoding.
-READERS = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
+READERS = (PngImagePlugin, JpegImagePlugin, MpoImagePlugin, WebPImagePlugin)
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
@@ -40,7 +41,8 @@ def decode(data: bytes, max_pixels: int) -> bytes:
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f"is {width}x{height}; at most {max_pixels} pixels are taken")
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+        # A camera's JPEG may carry a smaller copy or a map of its light behind the photo itself.
+        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
             raise ValueError(f"is an animation of {frames} frames; send a still")
         image.load()
         upright = ImageOps.exif_transpose(image)

@@ -69,7 +69,9 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        limit = self.upload_bytes if scope["path"] == UPLOADS else self.limit_bytes
+        limit = self.limit_bytes
+        if scope["path"] == UPLOADS and _is_form(scope):  # whose files are spooled to disk
+            limit = self.upload_bytes
         if self._declared(scope) > limit:
             await self._drain(receive, limit)
             return await fault_answer(self._fault(limit))(scope, receive, send)
@@ -102,3 +104,7 @@ class BodyLimit:
             dropped += len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body"):
                 return
+
+
+def _is_form(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data")

@@ -146,8 +146,8 @@ class EmbeddedService:
             python("courier", "worker.courier", **metrics(0)),
         ]
         for checkpoint in self._checkpoints:
-            for number in range(self._workers):
-                name = f"{checkpoint.name}-{number}"
+            for _ in range(self._workers):
+                name = f"{checkpoint.name}-{len(parts) - 3}"  # folders may have the same name
                 more = metrics(len(parts) - 2) | {
                     "KINORA_CHECKPOINT": str(checkpoint),
                     "KINORA_WORKER_NAME": name,

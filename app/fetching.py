@@ -8,16 +8,16 @@ from the environment are not used: they would resolve the name again, out of our
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import httpcore
 import httpx
 
-from app.contract.addresses import Address, UnknownHost, is_public, resolve
+from app.contract.addresses import UnknownHost, is_public, resolve
+from app.contract.network import Network, Refused, Resolve
 
 MAX_REDIRECTS = 3
-
-Resolve = Callable[[str, int], list[Address]]
 
 
 class FetchError(ValueError):
@@ -37,7 +37,10 @@ class Fetcher:
     def fetch(self, url: str) -> bytes:
         """The body at `url`. Raises FetchError with a sentence about what was wrong."""
         deadline = time.monotonic() + self.timeout_s
-        with httpx.Client(transport=self.transport, trust_env=False, timeout=5.0) as client:
+        transport = self.transport or _Bounded(
+            Network(self.resolve, deadline, allow_private=self.allow_private)
+        )
+        with httpx.Client(transport=transport, trust_env=False, timeout=self.timeout_s) as client:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = self._get(client, url, deadline)
                 if isinstance(answer, bytes):
@@ -62,7 +65,16 @@ class Fetcher:
                 if response.status_code != 200:
                     raise FetchError(f"the URL answered with status {response.status_code}")
                 return self._read(response, deadline)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpcore.TimeoutException:
+            raise FetchError(f"the file did not arrive within {self.timeout_s:g} s") from None
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            Refused,
+            OSError,
+        ) as error:
             raise FetchError(f"the URL could not be fetched ({type(error).__name__})") from None
 
     def _pinned(self, url: str) -> tuple[httpx.URL, str]:
@@ -88,10 +100,49 @@ class Fetcher:
 
     def _read(self, response: httpx.Response, deadline: float) -> bytes:
         body = bytearray()
-        for chunk in response.iter_raw(65536):
+        for chunk in response.iter_raw():
             body += chunk
             if len(body) > self.limit_bytes:
                 raise FetchError(f"the file is larger than {self.limit_bytes} bytes")
             if time.monotonic() > deadline:
                 raise FetchError(f"the file did not arrive within {self.timeout_s:g} s")
         return bytes(body)
+
+
+class _Bounded(httpx.BaseTransport):
+    """What httpx has no setting for: every step of a connection ends by one deadline."""
+
+    def __init__(self, network: Network) -> None:
+        self._pool = httpcore.ConnectionPool(httpx.create_ssl_context(), network_backend=network)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._pool.handle_request(
+            httpcore.Request(
+                request.method,
+                httpcore.URL(
+                    scheme=request.url.raw_scheme,
+                    host=request.url.raw_host,
+                    port=request.url.port,
+                    target=request.url.raw_path,
+                ),
+                headers=request.headers.raw,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer))
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """An answer's body as it arrives."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()

@@ -76,7 +76,7 @@ def edit(
     """A video made anew from another one; `param` is what the request calls that."""
     if first := first_sent(parts, sent):
         return first
-    model = _model(parts, wanted, source, {"video"}, sent)
+    model = _model(parts, wanted, source, {"video"}, sent, video=param)
     # Frames that the frame rule would cut off are not too many.
     most = model.max_frames + model.frame_step - 1
     with clip_of(parts, source, model, param, most) as clip:
@@ -97,7 +97,8 @@ def extend(parts: Parts, wanted: VideoExtend, source: Source, sent: Sent) -> Job
     if first := first_sent(parts, sent):
         return first
     sides = admission.sides_of(wanted)
-    model = _model(parts, wanted, source, sides, sent)
+    why = "loop" if wanted.loop else "direction"
+    model = _model(parts, wanted, source, sides, sent, before="video", after=why)
     with clip_of(parts, source, model, "video") as clip:
         told = _told(wanted, "extension", sources=ids_of(source), seconds=_sum(source, wanted))
         order = Order(
@@ -116,7 +117,8 @@ def blend(parts: Parts, wanted: VideoBlend, first: Source, last: Source, sent: S
     """Two videos as one, with a way between them."""
     if job := first_sent(parts, sent):
         return job
-    model = _model(parts, wanted, first, {"before", "after"}, sent)
+    ends = {"before": "from_video", "after": "to_video"}
+    model = _model(parts, wanted, first, set(ends), sent, **ends)
     with ExitStack() as opened:
         clips = [
             opened.enter_context(clip_of(parts, source, model, param))
@@ -137,10 +139,10 @@ def blend(parts: Parts, wanted: VideoBlend, first: Source, last: Source, sent: S
 def draw(parts: Parts, wanted: ImageGenerate, sent: Sent) -> list[Job]:
     """Pictures, new or made from another one, that differ in their seeds."""
     if first := first_sent(parts, sent):
-        ids = [first.id, *first.extra.get("siblings", [])]
-        return list(parts.store.get_all(ids).values())
+        return _with_siblings(parts, first)
     edited = isinstance(wanted, ImageEdit)
-    model = model_for(parts, wanted.model, {"still"} if edited else set(), sent)
+    given = {"still"} if edited else set[str]()
+    model = model_for(parts, wanted.model, given, sent, image="model")
     source = image_of(parts, wanted.image, sent.owner, "image") if edited else None
     spec = admission.resolve_still(wanted, model, parts.settings, source)
     order = Order(
@@ -157,15 +159,24 @@ def draw(parts: Parts, wanted: ImageGenerate, sent: Sent) -> list[Job]:
             spec = replace(spec, strength=strength or model.strength)
             order = replace(order, inputs={"video": clip})
         orders = [replace(order, spec=_seeded(spec, copy)) for copy in range(wanted.n or 1)]
-        return submit_all(parts, orders, sent)
+        made = submit_all(parts, orders, sent)
+    # Where the same request came twice at once, what the other one made.
+    return made if len(made) == len(orders) else _with_siblings(parts, made[0])
+
+
+def _with_siblings(parts: Parts, first: Job) -> list[Job]:
+    """All jobs of a request."""
+    ids = [first.id, *first.extra.get("siblings", [])]
+    found = parts.store.get_all(ids)
+    return [found[job_id] for job_id in ids if job_id in found]
 
 
 def _model(
-    parts: Parts, wanted: VideoWanted, source: Source, given: set[str], sent: Sent
+    parts: Parts, wanted: VideoWanted, source: Source, given: set[str], sent: Sent, **called: str
 ) -> Capabilities:
     """The model that is named, else the source's."""
     name = source.spec.model if wanted.model is None and isinstance(source, Job) else wanted.model
-    return model_for(parts, name, given, sent)
+    return model_for(parts, name, given, sent, **called)
 
 
 def _name(wanted: VideoWanted, model: Capabilities, source: Source) -> str:

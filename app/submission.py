@@ -85,18 +85,30 @@ class Order:
 
 
 def first_sent(parts: Parts, sent: Sent) -> Job | None:
-    """The job of the same request, when this one is its client library's repetition."""
-    if not sent.attempt.is_retry or sent.attempt.key is not None:
+    """The job of the same request, when this one is its repetition: by its key, or, without one, by
+    its client library's count.
+    """
+    if (key := sent.attempt.key) is not None:
+        try:
+            return parts.store.promised(sent.owner, key, sent.fingerprint)
+        except DuplicateKey as error:
+            raise _contradicts(error) from None
+    if not sent.attempt.is_retry:
         return None
     return parts.store.recent(sent.owner, sent.fingerprint, parts.settings.duplicate_window_s)
 
 
-def model_for(parts: Parts, name: str | None, given: set[str], sent: Sent) -> Capabilities:
-    """The model to use, once there is room for another job. Raises LimitReached."""
+def model_for(
+    parts: Parts, name: str | None, given: set[str], sent: Sent, **called: str
+) -> Capabilities:
+    """The model to use, once there is room for another job. Raises LimitReached.
+
+    `called` is as of `admission.choose_model`.
+    """
     if sent.batch_id is None:
         parts.store.limits.check(sent.caller.key, parts.settings.max_queued)
     models = [model.capabilities for model in parts.store.models.list()]
-    return admission.choose_model(name, given, models, parts.settings.default_model)
+    return admission.choose_model(name, given, models, parts.settings.default_model, called)
 
 
 def submit(parts: Parts, order: Order, sent: Sent) -> Job:
@@ -129,7 +141,7 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
             idempotency_key=sent.attempt.key,
         )
     except DuplicateKey as error:
-        raise Conflict(str(error).capitalize() + ".", param="idempotency-key") from None
+        raise _contradicts(error) from None
     finally:
         if not created:
             for job_id in ids:
@@ -138,6 +150,10 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
         for job in jobs:
             parts.queue.announce(job)
     return jobs
+
+
+def _contradicts(error: DuplicateKey) -> Conflict:
+    return Conflict(str(error).capitalize() + ".", param="idempotency-key")
 
 
 def fingerprint_of(fields: dict[str, Any]) -> str:

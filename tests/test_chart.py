@@ -37,7 +37,7 @@ def test_helm_finds_no_fault_in_the_chart() -> None:
     [
         {},
         {"ingress": {"enabled": True, "tlsSecret": "tls", "className": "nginx"}},
-        {"workers": workers(min=0, max=8, tolerations=[{"key": "gpu", "operator": "Exists"}])},
+        {"workers": workers(min=1, max=8, tolerations=[{"key": "gpu", "operator": "Exists"}])},
     ],
 )
 def test_what_it_renders_is_what_kubernetes_takes(values: dict) -> None:
@@ -47,7 +47,7 @@ def test_what_it_renders_is_what_kubernetes_takes(values: dict) -> None:
 
 
 def test_workers_are_scaled_by_the_jobs_that_wait_and_run() -> None:
-    parts = rendered(workers=workers(min=0, max=8))
+    parts = rendered(workers=workers(min=1, max=8))
     (scaled,) = [part for part in parts if part["kind"] == "ScaledObject"]
     (target,) = [
         p
@@ -56,7 +56,7 @@ def test_workers_are_scaled_by_the_jobs_that_wait_and_run() -> None:
         and p["kind"] == "Deployment"
     ]
 
-    assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (0, 8)
+    assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (1, 8)
     assert 'kinora_jobs{model="kinora-tiny"' in scaled["spec"]["triggers"][0]["metadata"]["query"]
     assert "replicas" not in target["spec"]
     assert not [part for part in rendered() if part["kind"] == "ScaledObject"]

@@ -65,20 +65,18 @@ def _output(command: list[str], size: int) -> Generator[bytearray]:
         program.wait()
 
 
-def read_start(path: Path, width: int, height: int, frames: int, field: str) -> torch.Tensor:
-    """The first `frames` frames as one tensor, uint8 `[f, h, w, 3]`. Raises ValueError."""
-    video = torch.empty((frames, height, width, 3), dtype=torch.uint8)
+def read_all(chunks: Iterator[Frames], shape: tuple[int, int, int, int]) -> torch.Tensor:
+    """All frames as one tensor of this shape, uint8 `[f, h, w, 3]`."""
+    video = torch.empty(shape, dtype=torch.uint8)
     place = 0
-    for chunk in frames_of(path, width, height, frames, field):
+    for chunk in chunks:
         video[place : place + len(chunk)] = torch.from_numpy(chunk)
         place += len(chunk)
     return video
 
 
-def read_end(
-    path: Path, width: int, height: int, frames: int, wanted: int, field: str
-) -> torch.Tensor:
-    """The last `wanted` of the first `frames` frames, uint8 `[f, h, w, 3]`. Raises ValueError."""
+def read_end(chunks: Iterator[Frames], wanted: int) -> torch.Tensor:
+    """The last `wanted` frames, uint8 `[f, h, w, 3]`; no more than those are held."""
     last: deque[Frames] = deque(maxlen=-(-wanted // CHUNK) + 1)
-    last.extend(frames_of(path, width, height, frames, field))
+    last.extend(chunks)
     return torch.from_numpy(np.concatenate(last)[-wanted:])

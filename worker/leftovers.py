@@ -1,12 +1,12 @@
-"""What ended jobs left in storage: segments for those who were watching, and what killed workers
-had no time to remove.
+"""What ended jobs left in storage: what they were made from, segments for those who were watching,
+and what killed workers had no time to remove.
 """
 
 import structlog
 
 from app.contract.blobs import Blobs
 from app.contract.checkpoints import work_prefix
-from app.contract.job import JobNotFound, output_prefix
+from app.contract.job import JobNotFound, input_prefix, output_prefix
 from app.contract.settings import Settings
 from app.contract.store import Store
 
@@ -23,7 +23,8 @@ def remove_leftovers(store: Store, blobs: Blobs, settings: Settings) -> None:
 
 def remove_of(job_id: str, store: Store, blobs: Blobs) -> None:
     """Removes everything of an ended job but the output that its row names."""
-    blobs.delete_prefix(work_prefix(job_id))
+    for prefix in (work_prefix, input_prefix):
+        blobs.delete_prefix(prefix(job_id))
     remove_other_attempts(job_id, _attempt(store, job_id), blobs)
     store.checkpoints.remove(job_id)
     log.debug("leftovers.removed", job_id=job_id)

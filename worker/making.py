@@ -22,7 +22,7 @@ class CheckpointRefused(RuntimeError):
 
 def make(job: Job, place: Workplace, lease: Lease, folder: Path) -> Output:
     """Makes the job's file in `folder` and stores it with all that belongs to it."""
-    read = lambda: request_of(job.spec, place.blobs, folder)
+    read = lambda: request_of(job.spec, place.blobs, folder, lease.check_any)
     request = patiently(read, lease, place.worker.patience_s)
     path = folder / f"video.{job.spec.output}"
     if job.spec.output == "mp4":
@@ -47,7 +47,7 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
         before = spec.before_frames if spec.stitch else 0
         state = checkpointing.resume(before)
         if state is None and before:
-            _append(segments, spec, "before", before, folder)
+            _append(segments, lease, spec, "before", before, folder)
         generation = Generation(job, place, lease, checkpointing.step)
         try:
             for frames in generation.frames(request, state):
@@ -60,7 +60,7 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
             place.store.checkpoints.remove(job.id)
             raise CheckpointRefused(str(error)) from error
         if spec.appended_frames:
-            _append(segments, spec, "after", spec.appended_frames, folder)
+            _append(segments, lease, spec, "after", spec.appended_frames, folder)
         lease.check()
         segments.finish(path)
 
@@ -76,7 +76,9 @@ def _make_still(job: Job, place: Workplace, lease: Lease, request: Request, path
         outputs.write_still(path, frames[0])
 
 
-def _append(segments: Segments, spec: JobSpec, field: str, frames: int, folder: Path) -> None:
+def _append(
+    segments: Segments, lease: Lease, spec: JobSpec, field: str, frames: int, folder: Path
+) -> None:
     """Adds the clip that was given as `field`: as it is where that is possible, which it is for
     clips that were made here, else encoded again. Raises ValueError when it has other lengths.
     """
@@ -86,5 +88,6 @@ def _append(segments: Segments, spec: JobSpec, field: str, frames: int, folder: 
     if sum(part.frames for part in parts) == frames and segments.take(parts):
         return
     for chunk in frames_of(clip, spec.width, spec.height, frames, field):
+        lease.check_any()
         segments.write(chunk)
     segments.flush()

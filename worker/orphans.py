@@ -1,4 +1,6 @@
-"""Stored objects that no row names: left by a process that died between storing and recording."""
+"""Stored objects that nobody needs: left by a process that died between storing and recording, or
+by a job that never began.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +19,15 @@ log = structlog.get_logger()
 
 
 def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
-    """Removes objects older than this whose job or file has no row; returns how many.
+    """Removes objects older than this whose job or file has no row, and inputs of ended jobs;
+    returns how many.
 
     The age keeps what is just being stored, and lets a database be restored from a backup.
     """
     before = time.time() - older_than_s
     known: dict[str, Callable[[set[str]], set[str]]] = {
         "videos": store.upkeep.known,
-        "inputs": store.upkeep.known,
+        "inputs": store.upkeep.unfinished,  # of a job that was cancelled before any worker had it
         "work": store.upkeep.known,
         "files": store.files.known,
         "health": lambda _ids: set(),

@@ -108,12 +108,16 @@ class Lease:
         if self._stopping():
             raise Stopping
 
+    def check_any(self) -> None:
+        """Raises what `check` or `check_stopping` raise."""
+        self.check()
+        self.check_stopping()
+
     def wait(self, seconds: float) -> None:
         """Waits; raises as soon as there is any reason to stop."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self.check()
-            self.check_stopping()
+            self.check_any()
             time.sleep(min(left, POLL_S))
 
     def _beat(self) -> None:

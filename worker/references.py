@@ -1,6 +1,7 @@
 """The model's request for a job, with the images and clips it names read from storage."""
 
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -10,15 +11,17 @@ from app.contract.blobs import Blobs
 from app.contract.job import JobSpec
 from model import Request
 from model import Shot as ModelShot
-from worker.clips import read_end, read_start
+from worker.clips import frames_of, read_all, read_end
+from worker.encode import Frames
 
 #: Frames that the model looks at of a clip that it goes on from, and of one that it leads to.
 BEFORE_FRAMES = 33
 AFTER_FRAMES = 8
 
 
-def request_of(spec: JobSpec, blobs: Blobs, folder: Path) -> Request:
-    """Everything the model is asked for. The clips stay in `folder` (see `clip_path`).
+def request_of(spec: JobSpec, blobs: Blobs, folder: Path, check: Callable[[], None]) -> Request:
+    """Everything the model is asked for. The clips stay in `folder` (see `clip_path`), and while
+    they are read `check` may say, by what it raises, that nobody wants them any more.
 
     Raises BlobNotFound, or ValueError when a reference cannot be read.
     """
@@ -36,10 +39,10 @@ def request_of(spec: JobSpec, blobs: Blobs, folder: Path) -> Request:
         flow_shift=spec.flow_shift,
         image=_image(spec.image, blobs),
         last_image=_image(spec.last_image, blobs),
-        video=_clip(spec, "video", spec.frames, blobs, folder),
+        video=_clip(spec, "video", spec.frames, blobs, folder, check),
         strength=spec.strength,
-        before=_clip(spec, "before", BEFORE_FRAMES, blobs, folder),
-        after=_clip(spec, "after", AFTER_FRAMES, blobs, folder),
+        before=_clip(spec, "before", BEFORE_FRAMES, blobs, folder, check),
+        after=_clip(spec, "after", AFTER_FRAMES, blobs, folder, check),
         loop=spec.loop,
         shots=tuple(ModelShot(shot.prompt, shot.frames) for shot in spec.shots),
     )
@@ -57,7 +60,7 @@ def _image(key: str | None, blobs: Blobs) -> Image.Image | None:
 
 
 def _clip(
-    spec: JobSpec, field: str, wanted: int, blobs: Blobs, folder: Path
+    spec: JobSpec, field: str, wanted: int, blobs: Blobs, folder: Path, check: Callable[[], None]
 ) -> torch.Tensor | None:
     key: str | None = getattr(spec, field)
     if key is None:
@@ -67,6 +70,14 @@ def _clip(
         file.writelines(blobs.stream(key))
     if field == "before":
         frames = spec.before_frames
-        return read_end(path, spec.width, spec.height, frames, min(wanted, frames), field)
-    frames = spec.after_frames if field == "after" else spec.frames
-    return read_start(path, spec.width, spec.height, min(wanted, frames), field)
+        chunks = frames_of(path, spec.width, spec.height, frames, field)
+        return read_end(_checked(chunks, check), min(wanted, frames))
+    frames = min(wanted, spec.after_frames if field == "after" else spec.frames)
+    chunks = frames_of(path, spec.width, spec.height, frames, field)
+    return read_all(_checked(chunks, check), (frames, spec.height, spec.width, 3))
+
+
+def _checked(chunks: Iterator[Frames], check: Callable[[], None]) -> Iterator[Frames]:
+    for chunk in chunks:
+        check()
+        yield chunk

@@ -20,6 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.errors import InvalidRequest
+from app.parts import Parts
 
 MAX_FIELDS = 256
 MAX_FILES = 8
@@ -128,13 +129,14 @@ async def _read_form(request: Request) -> FormData:
             tail = (tail + chunk)[-512:]
             yield chunk
 
-    # A text part may carry a data URL, so only the limit of the whole body bounds it.
+    # A text part may carry a data URL, so it may be as long as any body that is held in memory.
+    parts: Parts = request.app.state.parts
     parser = MultiPartParser(
         request.headers,
         watched(),  # pyright: ignore[reportArgumentType]  (an async generator, as it asks)
         max_files=MAX_FILES,
         max_fields=MAX_FIELDS,
-        max_part_size=2**40,
+        max_part_size=parts.settings.max_body_bytes,
     )
     try:
         form = await parser.parse()

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from anyio import CancelScope
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +21,7 @@ from app.api.objects import Picture, Pictures
 from app.api.schemas import ImageEdit, ImageGenerate
 from app.auth import caller_of
 from app.contract.blobs import BlobNotFound
-from app.contract.job import Job, JobNotFound, MoveRefused, Status
+from app.contract.job import Job, JobNotFound, Status
 from app.errors import InvalidRequest, JobFailed, NotInTime, fault_body
 from app.following import Seen
 from app.parts import Parts, PartsOf
@@ -64,16 +65,20 @@ async def _answer(
     if wanted.stream:
         events = _events(parts, jobs[0], wanted.partial_images or 0, linked, kind)
         return StreamingResponse(events, media_type="text/event-stream")
+    given = False
     try:
         async with asyncio.timeout(parts.settings.image_wait_s):
             done = await asyncio.gather(*(_finished(parts, job) for job in jobs))
+        pictures = [await run_in_threadpool(_picture, parts, job, linked) for job in done]
+        given = True
     except TimeoutError:
-        await run_in_threadpool(_drop, parts, jobs)
         raise NotInTime(
             f"The pictures were not done within {parts.settings.image_wait_s:g} seconds."
             " Ask for a video of one frame instead, and poll it.",
         ) from None
-    pictures = [await run_in_threadpool(_picture, parts, job, linked) for job in done]
+    finally:
+        if not given:
+            await _forget(parts, jobs)
     body = Pictures(created=int(time.time()), data=pictures, **_common(done[0]))
     return Response(body.model_dump_json(exclude_none=True), media_type="application/json")
 
@@ -111,8 +116,14 @@ def _drop(parts: Parts, jobs: list[Job]) -> None:
     for job in jobs:
         try:
             parts.store.delete(job.id, job.owner)
-        except (JobNotFound, MoveRefused):
+        except JobNotFound:
             continue
+
+
+async def _forget(parts: Parts, jobs: list[Job]) -> None:
+    """Pictures that nobody is given, because one of them failed or the client is gone, go."""
+    with CancelScope(shield=True):
+        await run_in_threadpool(_drop, parts, jobs)
 
 
 def _common(job: Job) -> dict[str, Any]:
@@ -124,14 +135,14 @@ async def _events(
 ) -> AsyncIterator[str]:
     """OpenAI's events: at most `partial` of the worker's small pictures, then the result."""
     common = {"background": "opaque", "quality": "auto"} | _common(job)
-    shown, last = 0, 0
+    shown, last, given = 0, 0, False
     try:
         async for seen in parts.following.changes(job.id, IDLE_S):
             if seen is None:
                 yield ": ping\n\n"
             elif seen.is_last:
                 picture = await run_in_threadpool(_picture, parts, _completed(seen), linked)
-                told = common | picture.model_dump(exclude_none=True)
+                told, given = common | picture.model_dump(exclude_none=True), True
                 yield _event(f"{kind}.completed", told)
             elif seen.preview is not None and seen.picture != last and shown < partial:
                 small = base64.b64encode(seen.preview.picture).decode()
@@ -140,6 +151,9 @@ async def _events(
                 shown, last = shown + 1, seen.picture
     except JobFailed as fault:  # the status of the answer has been sent long ago
         yield f"event: error\ndata: {json.dumps(fault_body(fault))}\n\n"
+    finally:
+        if not given:
+            await _forget(parts, [job])
 
 
 def _event(kind: str, told: dict[str, Any]) -> str:

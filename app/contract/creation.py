@@ -79,8 +79,16 @@ def insert(
 
 def promise(connection: sa.Connection, row: dict[str, Any], key: str) -> None:
     """Keeps a row's job for all requests with an idempotency key. Raises IntegrityError when the
-    key was used before.
+    key was used before, and its job is still there.
     """
+    gone = sa.select(jobs.c.id).where(jobs.c.deleted_at.is_not(None))
+    connection.execute(
+        sa.delete(idempotency).where(
+            idempotency.c.owner == row["owner"],
+            idempotency.c.key == key,
+            idempotency.c.job_id.in_(gone),
+        )
+    )
     kept = {"owner": row["owner"], "key": key, "job_id": row["id"]}
     kept |= {"body_hash": row["body_hash"] or "", "created_at": now()}
     connection.execute(sa.insert(idempotency).values(kept))
@@ -89,8 +97,8 @@ def promise(connection: sa.Connection, row: dict[str, Any], key: str) -> None:
 def first_of_key(
     connection: sa.Connection, owner: str, key: str | None, body_hash: str | None
 ) -> Job | None:
-    """The job that was made with an idempotency key. Raises DuplicateKey when it came with another
-    body then.
+    """The job that was made with an idempotency key, unless it was deleted since. Raises
+    DuplicateKey when it came with another body then.
     """
     if key is None:
         return None
@@ -102,4 +110,4 @@ def first_of_key(
     found = connection.execute(query).first()
     if found is not None and found.first_hash != (body_hash or ""):
         raise DuplicateKey(key)
-    return job_of(found) if found is not None else None
+    return job_of(found) if found is not None and found.deleted_at is None else None

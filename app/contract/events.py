@@ -25,9 +25,13 @@ PENDING = "pending"
 
 
 def job_finished(connection: sa.Connection, *job_ids: str) -> None:
-    """Tells of jobs that this transaction brought to their end; deleted ones nobody asks about."""
+    """Tells of videos that this transaction brought to their end; deleted ones nobody asks about,
+    and for pictures somebody waits.
+    """
     columns = (jobs.c.id, jobs.c.owner, jobs.c.status, jobs.c.webhook_url)
-    query = sa.select(*columns).where(jobs.c.id.in_(job_ids), jobs.c.deleted_at.is_(None))
+    query = sa.select(*columns).where(
+        jobs.c.id.in_(job_ids), jobs.c.deleted_at.is_(None), jobs.c.kind == "video"
+    )
     for job in connection.execute(query).all():
         kind = "video.completed" if job.status == Status.COMPLETED else "video.failed"
         happened(connection, job.owner, kind, job.id, job.webhook_url)

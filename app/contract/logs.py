@@ -57,8 +57,8 @@ def setup(level: str = "info", style: str = "auto", **bound: Any) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("celery").setLevel(logging.WARNING)
+    for noisy in ("alembic", "celery", "httpx", "httpcore"):  # httpx tells URLs, signatures and all
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def hide(_logger: object, _name: str, event: EventDict) -> EventDict:

@@ -36,7 +36,8 @@ class Models:
     def register(self, worker: str, capabilities: Capabilities) -> None:
         """A worker has loaded its checkpoint and is ready for jobs."""
         row = _row(capabilities)
-        self._put(worker, row, row)
+        # It has been there since it came first: the oldest model is the default one.
+        self._put(worker, {k: v for k, v in row.items() if k != "started_at"}, row)
 
     def beat(self, worker: str, capabilities: Capabilities) -> None:
         """The worker is still there. It may have been forgotten meanwhile: on a host that slept, or

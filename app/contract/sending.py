@@ -13,18 +13,14 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpcore
 import httpx
 
-from app.contract.addresses import Address, UnknownHost, is_public, resolve
+from app.contract.addresses import Address, UnknownHost, resolve
+from app.contract.network import Network, Refused
 
 PREFIX = "whsec_"
-
-
-class Refused(ValueError):
-    """The URL, or what it leads to, is nothing that this service sends to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +51,7 @@ class Sender:
         receiver does or does not do.
         """
         began = time.monotonic()
-        network = _Network(self, began + self.timeout_s)
+        network = Network(self.resolve, began + self.timeout_s, allow_private=self.allow_private)
         signed = signed_headers(secrets, event_id, int(time.time()), body)
         try:
             parsed = checked(url, allow_private=self.allow_private)
@@ -119,69 +115,3 @@ def checked(url: str, *, allow_private: bool) -> httpx.URL:
     if parsed.port is not None and not 0 < parsed.port < 2**16:
         raise Refused(f"the URL's port cannot be {parsed.port}")
     return parsed
-
-
-class _Network(httpcore.NetworkBackend):
-    """Connects to checked addresses only, until a deadline."""
-
-    def __init__(self, sender: Sender, deadline: float) -> None:
-        self._sender, self._deadline = sender, deadline
-        self._sockets = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        addresses = self._sender.resolve(host, port)
-        if not addresses or not (self._sender.allow_private or all(map(is_public, addresses))):
-            raise Refused(f"the host {host} is not on the public internet")
-        *others, last = addresses
-        for address in others:  # a name may have one that this machine cannot reach
-            try:
-                return self._connect(address, port)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return self._connect(last, port)
-
-    def _connect(self, address: Address, port: int) -> httpcore.NetworkStream:
-        left_s = _left_s(self._deadline, httpcore.ConnectTimeout)
-        return _Stream(self._sockets.connect_tcp(str(address), port, left_s), self._deadline)
-
-
-class _Stream(httpcore.NetworkStream):
-    """A connection each of whose steps ends by the deadline, however slowly the other side goes."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left_s(self._deadline, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left_s(self._deadline, httpcore.WriteTimeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        left_s = _left_s(self._deadline, httpcore.ConnectTimeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left_s), self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _left_s(deadline: float, too_late: type[httpcore.TimeoutException]) -> float:
-    left_s = deadline - time.monotonic()
-    if left_s <= 0:
-        raise too_late("the receiver took too long")
-    return left_s

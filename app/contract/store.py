@@ -116,6 +116,11 @@ class Store:
                 raise
             return [first], False
 
+    def promised(self, owner: str, idempotency_key: str, body_hash: str) -> Job | None:
+        """The job that was made with this key. Raises DuplicateKey for another body's."""
+        with self.database.read() as connection:
+            return creation.first_of_key(connection, owner, idempotency_key, body_hash)
+
     def recent(self, owner: str, body_hash: str, within_s: float) -> Job | None:
         """The newest job made from the same request body in the last `within_s` seconds."""
         query = (

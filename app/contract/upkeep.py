@@ -157,6 +157,14 @@ class Upkeep:
             query = sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids))
             return set(connection.execute(query).scalars())
 
+    def unfinished(self, job_ids: set[str]) -> set[str]:
+        """Those of the ids whose jobs wait or run."""
+        with self._database.read() as connection:
+            query = sa.select(jobs.c.id).where(
+                jobs.c.id.in_(job_ids), jobs.c.status.in_((Status.QUEUED, Status.IN_PROGRESS))
+            )
+            return set(connection.execute(query).scalars())
+
     def _ids(self, query: sa.Select[Any], limit: int) -> list[str]:
         with self._database.read() as connection:
             return list(connection.execute(query.limit(limit)).scalars())

@@ -8,7 +8,7 @@ export const KINDS = {
   extend: { needs: "extend", go: "Extend", prompt: "What happens then?", title: "Goes on from" },
   lead: { needs: "lead_in", go: "Extend", prompt: "What happens before?", title: "Leads up to" },
   loop: { needs: "loop", go: "Loop", prompt: "How does it come back?", title: "Loops" },
-  blend: { needs: "extend", go: "Blend", prompt: "What happens between?", title: "Blend of" },
+  blend: { needs: "lead_in", go: "Blend", prompt: "What happens between?", title: "Blend of" },
 };
 
 //: Fields of the form that a kind sends beside those that all kinds send.

@@ -155,6 +155,23 @@ def test_a_batch_that_was_left_halfway_goes_on_without_doing_anything_twice(sdk,
     assert 3 == batch.request_counts.completed == len(server.parts.store.list().jobs)
 
 
+def test_a_small_batch_does_not_wait_for_all_of_a_large_one(sdk, server, monkeypatch):
+    monkeypatch.setattr("app.batching.TURN_S", 0.0)  # a line at a time
+    large = started(sdk, *(line(f"{number}") for number in range(200)))
+    small = started(sdk, line("small"))
+    rows = server.parts.store.batches.lines
+    deadline = time.monotonic() + 60
+    while not rows.unfinished(small.id):
+        assert time.monotonic() < deadline
+    assert len(rows.unfinished(large.id)) < 200
+
+
+def test_a_line_has_no_priority_of_its_own(sdk, server):
+    batch = wait(sdk, started(sdk, line("a", priority=5)), "completed")
+    error = lines_of(sdk, batch.error_file_id)["a"]["response"]["body"]["error"]
+    assert error["param"] == "priority"
+
+
 def test_lines_beyond_a_keys_day_are_refused_one_by_one(sdk, server):
     key = server.parts.store.keys.create("a", limits=KeyLimits(seconds_day=1.0, jobs=1))[1]
     one = sdk.with_options(api_key=key)

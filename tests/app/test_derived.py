@@ -183,3 +183,25 @@ def test_characters_are_refused_as_no_model_can_keep_them(able, clip):
     assert nameless.json()["error"]["param"] == "name"
     missing = able.get("/v1/videos/characters/char_1")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "character_not_found")
+
+
+@pytest.mark.parametrize(
+    ("modes", "url", "fields", "param"),
+    [
+        (("text",), BLENDS, {}, "from_video"),
+        (("image", "extend"), BLENDS, {}, "to_video"),
+        (("image", "extend"), EXTENSIONS, {"loop": True}, "loop"),
+        (("image", "extend"), EXTENSIONS, {"direction": "backward"}, "direction"),
+        (("text",), EXTENSIONS, {}, "video"),
+        (("image",), "/v1/images/generations", {}, "model"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_by_a_name_that_the_call_has(
+    able, capabilities, own, modes, url, fields, param
+):
+    unable = replace(capabilities, model_id="unable", modes=modes)
+    able.parts.store.models.register("worker-3", unable)
+    source = {"id": own()}
+    given = {EXTENSIONS: {"video": source}, BLENDS: {"from_video": source, "to_video": source}}
+    sent = given.get(url, {}) | fields | {"model": "unable"}
+    assert post(able, url, 400, **sent)["error"]["param"] == param

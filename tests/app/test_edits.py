@@ -219,7 +219,7 @@ def test_a_remix_tells_what_it_was_made_from_and_outlives_it(editor, finish):
 def test_a_remix_uses_the_sources_model_unless_another_is_named(editor, finish):
     source = finished(editor, finish)  # made by tiny, which cannot edit
     answer = editor.post(f"/v1/videos/{source['id']}/remix", json=PROMPT)
-    refused(editor, answer, "video")
+    refused(editor, answer, "video_id")
     assert "tiny" in answer.json()["error"]["message"]
 
 

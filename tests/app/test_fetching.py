@@ -1,6 +1,7 @@
 """Fetching by URL must not be a way into the private network."""
 
 import ipaddress
+import socket
 
 import httpx
 import pytest
@@ -181,3 +182,11 @@ def test_the_real_resolver_refuses_this_machines_own_names():
     for host in ("localhost", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "[::]"):
         with pytest.raises(FetchError):
             fetch(f"https://{host}/x")
+
+
+def test_a_server_that_says_nothing_is_given_up_at_the_deadline():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        fetcher = Fetcher(limit_bytes=1000, timeout_s=0.2, allow_private=True)
+        with pytest.raises(FetchError, match=r"did not arrive within 0\.2 s"):
+            fetcher.fetch(f"https://127.0.0.1:{port}/image")

@@ -79,6 +79,10 @@ def test_an_upload_above_the_limit_is_refused(settings_in, serve, tmp_path):
     with serve(settings_in(tmp_path, max_file_bytes=2**21)) as client:
         form = {"files": {"file": b"x" * (2**20 + 10)}, "data": {"purpose": "vision"}}
         assert client.post("/v1/files", **form).status_code == 200
+        words = {"purpose": "vision", "file": "x" * (2**20 + 10)}
+        assert client.post("/v1/files", json=words).status_code == 413
+        part = {name: (None, text) for name, text in words.items()}
+        assert client.post("/v1/files", files=part).status_code == 400
         form["files"]["file"] *= 2
         assert client.post("/v1/files", **form).status_code == 413
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -136,6 +137,49 @@ def test_a_picture_that_fails_is_an_error_not_worth_a_retry(client):
     assert answer.headers["x-should-retry"] == "false"
     assert "event: error" in stream.text
     assert "out_of_memory" in stream.text
+
+
+def test_pictures_whose_sibling_fails_are_kept_by_nobody(client):
+    def fail_first(parts, job):
+        if job.extra["siblings"] and not drawn:
+            drawn.append(parts.store.fail(job.id, job.attempt, "out_of_memory", "Too large."))
+        else:
+            draw(parts, job)
+
+    drawn = []
+    with working(client.parts, fail_first):
+        answer = post(client, n=3)
+    assert answer.status_code == 500
+    assert left(client) == 0
+
+
+def test_a_picture_whose_client_has_left_is_kept_by_nobody(server):
+    fields = {"prompt": "a red cube", "stream": True}
+    with server.client.stream("POST", GENERATIONS, json=fields) as answer:
+        assert answer.status_code == 200
+        deadline = time.monotonic() + 20
+        while server.parts.store.waiting() == 0:
+            assert time.monotonic() < deadline
+    while left(server):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def left(client):
+    """Pictures that somebody owns."""
+    with client.parts.store.database.read() as connection:
+        query = "SELECT count(*) FROM jobs WHERE kind = 'image' AND deleted_at IS NULL"
+        return connection.exec_driver_sql(query).scalar_one()
+
+
+def test_a_picture_that_is_sent_again_comes_again(client):
+    key = {"idempotency-key": "k1"}
+    with working(client.parts, draw):
+        answers = [
+            client.post(GENERATIONS, json={"prompt": "a red cube", "n": 2}, headers=key)
+            for _ in range(2)
+        ]
+    assert [len(answer.json()["data"]) for answer in answers] == [2, 2]
 
 
 def test_a_call_that_waits_too_long_cancels_its_pictures(settings, serve, client):

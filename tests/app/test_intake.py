@@ -58,6 +58,16 @@ def test_the_three_image_types_are_taken(client, image, kind):
     assert all(abs(a - b) < 4 for a, b in zip(picture.getpixel((5, 5)), (255, 0, 0), strict=True))
 
 
+def test_a_cameras_photo_with_a_second_picture_behind_it_is_a_still(client):
+    file = io.BytesIO()
+    small = Image.new("RGB", (32, 32), "blue")
+    Image.new("RGB", (64, 64), "red").save(file, "MPO", save_all=True, append_images=[small])
+    files = {"prompt": (None, "x"), "input_reference": ("upload.jpg", file.getvalue())}
+    picture = stored(client, client.post("/v1/videos", files=files))
+    assert picture.size == (64, 64)
+    assert picture.getpixel((5, 5))[0] > 250
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
 def test_every_colour_mode_becomes_plain_rgb(client, image, mode):
     file = io.BytesIO()

@@ -97,6 +97,13 @@ def test_a_limit_is_a_429_that_says_whether_waiting_helps(
     assert 0 == len(list(client.parts.blobs.list("inputs")))
 
 
+def test_a_request_that_is_sent_again_needs_no_room(client, caller):
+    headers = caller(limits=KeyLimits(jobs=1)) | {"idempotency-key": "k1"}
+    first = client.post("/v1/videos", headers=headers, **PROMPT)
+    again = client.post("/v1/videos", headers=headers, **PROMPT)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+
+
 def test_a_full_storage_is_not_worth_a_retry(client, caller):
     headers = caller(limits=KeyLimits(storage_bytes=10))
     assert client.post("/v1/videos", headers=headers, **PROMPT).status_code == 200

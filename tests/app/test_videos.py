@@ -230,6 +230,15 @@ def test_a_repeated_idempotency_key_gives_the_first_job_back(client):
     assert len(client.get("/v1/videos").json()["data"]) == 1
 
 
+def test_an_idempotency_key_whose_video_was_deleted_makes_a_new_one(client):
+    body, key = {"prompt": "a red cube"}, {"idempotency-key": "k1"}
+    first = client.post("/v1/videos", json=body, headers=key).json()
+    client.delete(f"/v1/videos/{first['id']}")
+    second = client.post("/v1/videos", json=body, headers=key).json()
+    assert second["id"] != first["id"]
+    assert client.post("/v1/videos", json=body, headers=key).json()["id"] == second["id"]
+
+
 def test_the_sdks_own_retry_gives_the_first_job_back_and_a_second_request_a_second_job(client):
     body = {"prompt": "a red cube"}
     first = client.post("/v1/videos", json=body, headers={"x-stainless-retry-count": "0"}).json()

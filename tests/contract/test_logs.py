@@ -54,3 +54,17 @@ def test_events_carry_their_job_and_process_and_never_a_prompt():
     ) == ("job.claimed", "video_1", 2, 4)
     assert "wish" not in run.stderr
     assert (second["event"], second["process"]) == ("from.thread", "worker")
+
+
+def test_the_urls_of_strangers_are_not_logged():
+    program = """
+import httpx
+from app.contract import logs
+logs.setup("info", "json")
+transport = httpx.MockTransport(lambda request: httpx.Response(200))
+httpx.Client(transport=transport).get("https://a.example/x?signature=secret")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "secret" not in run.stderr

@@ -28,6 +28,13 @@ def test_registering_again_replaces_what_a_worker_said(store, capabilities):
     assert [newer] == [m.capabilities for m in store.models.list()]
 
 
+def test_a_worker_that_is_started_anew_leaves_the_first_model_the_first(store, capabilities):
+    store.models.register("w1", capabilities)
+    store.models.register("w2", replace(capabilities, model_id="other"))
+    store.models.register("w1", capabilities)
+    assert [m.capabilities.model_id for m in store.models.list()] == ["tiny", "other"]
+
+
 def test_a_silent_worker_is_dead_but_its_model_stays_offered_for_a_while(store, capabilities):
     store.models.register("w1", capabilities)
     aged(store, "w1", ALIVE_S + 1)

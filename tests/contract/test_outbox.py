@@ -1,5 +1,7 @@
 """Events, written with what happened, and their deliveries, on SQLite and on PostgreSQL."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -60,6 +62,13 @@ def test_each_end_of_a_job_is_told_once(store, spec):
         ("video.failed", queued.id),
         ("video.failed", lost.id),
     ] == types(store)
+
+
+def test_a_picture_for_which_somebody_waits_is_not_told_of(store, spec):
+    endpoint(store)
+    job = claimed(store, replace(spec, output="png"))
+    store.complete(job.id, 1, OUTPUT)
+    assert types(store) == []
 
 
 def test_a_move_that_is_refused_tells_nothing(store, spec):

@@ -120,3 +120,15 @@ def test_a_folder_that_is_no_checkpoint_is_said(tmp_path, capsys):
 )
 def test_the_address_is_one_that_can_be_called(tmp_path, host, url):
     assert url == EmbeddedService(Settings(data=tmp_path, host=host, port=80), (), 1).url
+
+
+def test_workers_of_checkpoints_with_one_name_have_names_and_ports_of_their_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KINORA_METRICS_PORT", "9100")
+    folders = [tmp_path / name / "weights" for name in "ab"]
+    service = EmbeddedService(Settings(data=tmp_path, port=80), folders, 2)
+    parts = service._parts(tmp_path / "redis.sock")
+    given = [part.environment for part in parts if part.name.startswith("worker")]
+    assert len({one["KINORA_WORKER_NAME"] for one in given}) == 4
+    assert [one["KINORA_METRICS_PORT"] for one in given] == ["9101", "9102", "9103", "9104"]

@@ -35,6 +35,10 @@ def test_what_no_row_names_is_removed_when_it_is_old(settings, store, spec):
     lost |= {file_key("file-0"), "health/0"}
     for key in kept | lost:
         blobs.put(key, b"x", "image/png")
+    cancelled = store.create(spec)[0]
+    store.cancel(cancelled.id)
+    blobs.put(input_key(cancelled.id, "i"), b"x", "image/png")
+    lost.add(input_key(cancelled.id, "i"))
     assert 0 == remove_orphans(store, blobs, older_than_s=60)
     assert len(lost) == remove_orphans(store, blobs, older_than_s=-60)
     assert kept == {blob.key for blob in blobs.list()}

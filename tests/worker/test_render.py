@@ -113,7 +113,7 @@ def test_a_reference_image_reaches_the_model(place, spec):
     Image.new("RGB", (64, 96), (10, 200, 30)).save(picture, "PNG")
     key = input_key("video_x", "image.png")
     place.blobs.put(key, picture.getvalue(), "image/png")
-    request = request_of(replace(spec, image=key), place.blobs, place.scratch)
+    request = request_of(replace(spec, image=key), place.blobs, place.scratch, lambda: None)
     assert request.image.getpixel((0, 0)) == (10, 200, 30)
     job = claim(place, replace(spec, image=key))
     render(job, place)
@@ -124,7 +124,7 @@ def test_a_reference_video_reaches_the_model(place, spec, tmp_path):
     spec = replace(spec, video=input_key("video_x", "video.mp4"), strength=0.5)
     clip = np.full((9, 48, 32, 3), (200, 30, 30), np.uint8)
     place.blobs.put(spec.video, encoded(clip, tmp_path), "video/mp4")
-    request = request_of(spec, place.blobs, tmp_path)
+    request = request_of(spec, place.blobs, tmp_path, lambda: None)
     assert (9, 96, 64, 3) == tuple(request.video.shape)
     assert abs(request.video.float().mean((0, 1, 2)) - torch.tensor([200.0, 30, 30])).max() < 4
     job = claim(place, spec)

@@ -123,3 +123,13 @@ def test_two_rounds_at_once_do_no_harm(place, model_spec):
     for thread in rounds:
         thread.join()
     assert [place.store.get(job.id).losses for job in jobs] == [1] * 5
+
+
+def test_what_an_ended_job_was_made_from_goes(place, model_spec):
+    job = place.store.create(model_spec)[0]
+    place.blobs.put(input_key(job.id, "image.png"), b"x", "image/png")
+    place.store.claim(model_spec.model, "w", 60)
+    place.store.checkpoints.record(job.id, 1, [])
+    place.store.fail(job.id, 1, "server_error", "It broke.")
+    round_of(place)
+    assert list(place.blobs.list()) == []
