@@ -20,7 +20,7 @@ DEVICES = Path("/dev")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU, by its number in the order of the bus, which is held until `lock` is closed."""
+    """A GPU, by its number among those that CUDA sees, which is held until `lock` is closed."""
 
     number: int
     lock: IO[str]
@@ -29,6 +29,9 @@ class Card:
 def take(devices: Path = DEVICES) -> Card | None:
     """Hold the first free GPU. None where there are less than two, which leaves no choice, or none
     is free: workers beyond the number of GPUs share the first.
+
+    CUDA counts the fastest first, and the same for all who see the same: the files of devices give
+    their number, and names for the locks.
     """
     nodes = sorted(devices.glob("nvidia[0-9]*"), key=lambda node: int(node.name[6:]))
     if len(nodes) < 2:

@@ -242,7 +242,7 @@ def main() -> int:
     if worker.device in ("auto", "cuda") and "CUDA_VISIBLE_DEVICES" not in os.environ:
         card = cards.take()
     if card is not None:  # before torch is loaded, in the child
-        os.environ |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(card.number)}
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(card.number)
     stopping, unusable = multiprocessing.Event(), multiprocessing.Event()
     child = Child(settings, worker, stopping, unusable)
     app = celery_worker(settings, child, stopping)
