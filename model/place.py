@@ -103,8 +103,8 @@ class Place:
                 decoded=decoded,
                 solving=DenoiseState.from_tensors(solving) if solving else None,
                 level=found.get("level"),
-                opening=found.get("opening"),
-                picture=found.get("picture"),
+                opening=tensors.get("opening"),  # frames, which leave the device as they are made
+                picture=tensors.get("picture"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"resume: is not the state of a clip: {error}") from error
