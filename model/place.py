@@ -87,7 +87,7 @@ class Place:
         device = self.base.latents.device
         found = {name: value.to(device) for name, value in tensors.items()}
         try:
-            window, stage, frames, decoded, base, full = found["place"].tolist()
+            window, stage, frames, decoded, base, full = tensors["place"].tolist()
             solving = {
                 name.removeprefix("solving."): value
                 for name, value in found.items()
