@@ -74,7 +74,7 @@ def test_the_first_seconds_are_watched_while_the_others_are_being_made(page):
     assert page.evaluate("document.querySelector('#video').src").startswith("blob:")
     expect(page.locator("#player-state")).to_have_text(re.compile("Developing|Drawing"))
     expect(page.locator("#player-cancel")).to_be_hidden()
-    page.wait_for_function("document.querySelector('#video').src.endsWith('/content')")
+    expect(page.locator("#video")).to_have_attribute("src", re.compile(r"/content\?"))
     assert page.evaluate("document.querySelector('#video').currentTime") > 0.05
     plays(page)
     assert page.url.endswith(made)

@@ -25,10 +25,17 @@ class Number(float):
         return float(self)
 
 
+class Numbers(list[Number]):
+    """A schedule's levels or times."""
+
+    def tolist(self) -> list[float]:
+        return [float(number) for number in self]
+
+
 def known(plan: Schedule) -> Schedule:
     values = {f.name: getattr(plan, f.name) for f in fields(plan)}
     lists = {name: v.tolist() for name, v in values.items() if isinstance(v, torch.Tensor)}
-    return replace(plan, **{name: [*map(Number, numbers)] for name, numbers in lists.items()})
+    return replace(plan, **{name: Numbers(map(Number, values)) for name, values in lists.items()})
 
 
 def outside(function):
