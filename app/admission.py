@@ -6,11 +6,10 @@ and never bent.
 """
 
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from types import MappingProxyType
 
 from app.api.fields import Shot, Size
 from app.api.schemas import ImageGenerate, VideoBlend, VideoCreate, VideoExtend, VideoRemix, Wanted
@@ -37,11 +36,7 @@ SEEDS = 2**31
 
 
 def choose_model(
-    name: str | None,
-    given: set[str],
-    models: list[Capabilities],
-    default: str,
-    called: Mapping[str, str],
+    name: str | None, given: set[str], models: list[Capabilities], default: str, **called: str
 ) -> Capabilities:
     """The model that `name` means, checked to take the kinds of input that are given; `called` is
     what this call calls them, where that is not as FIELDS says.
@@ -54,7 +49,7 @@ def choose_model(
         )
     with _refusals("model_not_found"):
         model = capabilities.resolve(name, models, default)
-    with _refusals(called=called):
+    with _refusals(**called):
         model.check_conditioning(given)
     return model
 
@@ -290,12 +285,10 @@ def _check_length(text: str, param: str, limit: int) -> None:
 
 
 @contextmanager
-def _refusals(
-    code: str = "unsupported_value", called: Mapping[str, str] = MappingProxyType({})
-) -> Generator[None]:
+def _refusals(code: str = "unsupported_value", **called: str) -> Generator[None]:
     """What the capabilities refuse is the client's request to change."""
     try:
         yield
     except Unsupported as refused:
-        param = (FIELDS | dict(called)).get(refused.param, refused.param)
+        param = (FIELDS | called).get(refused.param, refused.param)
         raise InvalidRequest(str(refused), param=param, code=code) from None

@@ -240,11 +240,9 @@ def check_port(settings: Settings) -> str:
     try:
         listen(settings.host, settings.port).close()
     except PortTakenError as error:
-        anywhere = settings.host in ("0.0.0.0", "::", "")  # noqa: S104
-        host = "127.0.0.1" if anywhere else settings.host
-        with Client.of(f"http://{host}:{settings.port}") as client:
+        with Client.of(settings.url) as client:
             if client.is_alive():
-                return f"Kinora answers at {client.http.base_url}"
+                return f"Kinora answers at {settings.url}"
         raise Trouble(str(error), "Stop what listens there, or choose another: --port N.") from None
     return f"{settings.host}:{settings.port} is free"
 

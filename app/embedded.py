@@ -55,7 +55,7 @@ def serve(settings: Settings, checkpoints: Sequence[Path] = (), workers: int = 1
             service.check()
             if not ready and service.ready():
                 ready = True
-                log.info("service.ready", url=service.url)
+                log.info("service.ready", url=settings.url)
     except (ServiceError, SettingsError, DatabaseError) as error:
         sys.stderr.write(f"kinora serve: {error}\n")
         return 2
@@ -74,14 +74,6 @@ class EmbeddedService:
         self._lock: IO[str] | None = None
         self._sockets: Path | None = None
         self._supervisor: Supervisor | None = None
-
-    @property
-    def url(self) -> str:
-        """Where the API answers."""
-        host = self.settings.host
-        if host in ("0.0.0.0", "::", ""):  # noqa: S104 - that is: on every address
-            host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
     def start(self) -> None:
         """Starts every part; returns before they are ready."""
@@ -119,7 +111,7 @@ class EmbeddedService:
     def ready(self) -> bool:
         """Whether GET /readyz answers 200 now."""
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{self.settings.url}/readyz", timeout=5) as answer:  # noqa: S310
                 return answer.status == 200
         except (OSError, http.client.HTTPException):  # whoever answers is not the API
             return False
@@ -135,25 +127,22 @@ class EmbeddedService:
         redis = Part("redis", command, environment, log_path=data / "redis.log", last=True)
         first = environment.get("KINORA_METRICS_PORT", "")
 
-        def metrics(part: int) -> dict[str, str]:
+        def metrics(place: int) -> dict[str, str]:
             """Each part shows its metrics on a port of its own."""
-            port = int(first) + part if first.isdecimal() and int(first) else first
+            port = int(first) + place if first.isdecimal() and int(first) else first
             return {"KINORA_METRICS_PORT": str(port)}
 
-        parts = [
-            redis,
-            python("api", "app.main"),
-            python("courier", "worker.courier", **metrics(0)),
-        ]
-        for checkpoint in self._checkpoints:
-            for _ in range(self._workers):
-                name = f"{checkpoint.name}-{len(parts) - 3}"  # folders may have the same name
-                more = metrics(len(parts) - 2) | {
-                    "KINORA_CHECKPOINT": str(checkpoint),
-                    "KINORA_WORKER_NAME": name,
-                    "KINORA_SCRATCH": str(data / "scratch"),
-                }
-                parts.append(python(f"worker {name}", "worker.gpu", **more))
+        courier = python("courier", "worker.courier", **metrics(0))
+        parts = [redis, python("api", "app.main"), courier]
+        served = (checkpoint for checkpoint in self._checkpoints for _ in range(self._workers))
+        for number, checkpoint in enumerate(served):
+            name = f"{checkpoint.name}-{number}"  # folders may have the same name
+            more = {
+                "KINORA_CHECKPOINT": str(checkpoint),
+                "KINORA_WORKER_NAME": name,
+                "KINORA_SCRATCH": str(data / "scratch"),
+            }
+            parts.append(python(f"worker {name}", "worker.gpu", **more, **metrics(number + 1)))
         return parts
 
 

@@ -58,7 +58,7 @@ def service(
 
 def running(server: str | None, key: str | None, settings: Settings) -> Client:
     """A client of `server`, or of the service of these settings when none is named."""
-    return Client.of(server or f"http://127.0.0.1:{settings.port}", key)
+    return Client.of(server or settings.url, key)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def model_for(
     if sent.batch_id is None:
         parts.store.limits.check(sent.caller.key, parts.settings.max_queued)
     models = [model.capabilities for model in parts.store.models.list()]
-    return admission.choose_model(name, given, models, parts.settings.default_model, called)
+    return admission.choose_model(name, given, models, parts.settings.default_model, **called)
 
 
 def submit(parts: Parts, order: Order, sent: Sent) -> Job:

@@ -155,11 +155,11 @@ class Pipeline:
         """Memory on the device of a clip of this size, however long, with all that is loaded."""
         sizes = outline.sizes(width, height, self.config, self._refine)
         dtype = next(self._transformers[0].parameters()).dtype
-        offloaded = self._transformers[0].is_offloaded
+        waiting = self._transformers[0].is_offloaded
         weights, staying = 0, list[nn.Module | None]([self._vae, self._clip])
-        if not offloaded:
+        if not waiting:
             staying.append(self._text)
-        if offloaded or (frugal and self._device.type != "cpu"):
+        if waiting or (frugal and self._device.type != "cpu"):
             weights = sum(map(resident_bytes, self._transformers))
         else:
             staying += self._transformers

@@ -158,7 +158,7 @@ class Rollout:
     def _decode(self, window: Window) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         place = self._place
         tail = place.base if self._sizes.refine is None else place.full
-        if self._decoding is None or (window.anew and place.decoded == window.start):
+        if self._decoding is None:
             self._decoding = Decoding(
                 self._vae,
                 self._sizes.full,

@@ -203,6 +203,14 @@ class Settings:
         """Reads the process environment (or the given one)."""
         return read_environment(cls, os.environ if environ is None else environ)
 
+    @property
+    def url(self) -> str:
+        """Where the API answers, as seen from this machine."""
+        host = self.host
+        if host in ("0.0.0.0", "::", ""):  # noqa: S104 - that is: on every address
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
     def to_env(self) -> dict[str, str]:
         """The variables that give a child process these settings."""
         return {variable(f.name): _text(getattr(self, f.name)) for f in fields(self)}

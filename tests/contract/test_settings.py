@@ -61,3 +61,10 @@ def test_the_served_name_is_the_checkpoints_own(tmp_path):
     (folder / "kinora.json").write_text('{"model_id": "kinora-tiny"}')
     assert WorkerSettings(checkpoint=folder).served_id == "kinora-tiny"
     assert WorkerSettings(checkpoint=folder, model_id="mine").served_id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:80"), ("::1", "http://[::1]:80")]
+)
+def test_the_address_is_one_that_can_be_called(host, url):
+    assert url == Settings(host=host, port=80).url

@@ -115,13 +115,6 @@ def test_a_folder_that_is_no_checkpoint_is_said(tmp_path, capsys):
     assert "model_index.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:80"), ("::1", "http://[::1]:80")]
-)
-def test_the_address_is_one_that_can_be_called(tmp_path, host, url):
-    assert url == EmbeddedService(Settings(data=tmp_path, host=host, port=80), (), 1).url
-
-
 def test_workers_of_checkpoints_with_one_name_have_names_and_ports_of_their_own(
     tmp_path, monkeypatch
 ):
