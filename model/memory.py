@@ -168,7 +168,8 @@ def _tokens(config: CheckpointConfig, canvas: Canvas, t: int) -> TokenGrid:
 def compute_dtype(device: torch.device | str) -> torch.dtype:
     """The fastest dtype on `device` that keeps quality: bfloat16 where hardware multiplies it."""
     if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        multiplies = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if multiplies else torch.float32
     able = torch.cpu.get_capabilities()
     multiplies = able.get("avx512_bf16") or able.get("amx_bf16")
     return torch.bfloat16 if multiplies else torch.float32

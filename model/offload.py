@@ -27,7 +27,11 @@ def offload(transformer: Transformer, device: torch.device) -> None:
 
 @contextmanager
 def offloaded(transformer: Transformer, device: torch.device) -> Generator[None]:
-    """`offload` for a while; a transformer whose blocks wait already is left as it is."""
+    """`offload` for a while; a transformer whose blocks wait already is left as it is.
+
+    Where there is no room for its blocks in the end (what ran out of memory may still hold some),
+    they go on waiting: half of them here and half there would fail whatever comes next.
+    """
     if transformer.is_offloaded:
         yield
         return
@@ -36,7 +40,10 @@ def offloaded(transformer: Transformer, device: torch.device) -> Generator[None]
         yield
     finally:
         transformer.visit = staying
-        transformer.to(device)
+        try:
+            transformer.to(device)
+        except torch.OutOfMemoryError:
+            offload(transformer, device)
 
 
 def resident_bytes(transformer: Transformer) -> int:

@@ -41,13 +41,18 @@ def rope_table(
         turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
         shape = [1, 1, 1, -1]
         shape[axis] = length
-        axes.append(turns.view(shape).expand(*grid, -1))
-    return torch.cat(axes, dim=-1).flatten(0, 2)  # n half
+        axes.append(turns.view(shape).expand(*grid, -1).flatten(0, 2))
+    return torch.cat(axes, dim=-1)  # n half
 
 
 def rotate(
     x: Float[Tensor, "b n k e"], table: Complex[Tensor, "n half"]
 ) -> Float[Tensor, "b n k e"]:
     """Turn each channel pair of `x` by its token's angles; computed in float32."""
+    if torch.compiler.is_compiling():  # inductor makes no code for complex numbers
+        cos, sin = torch.view_as_real(table).unsqueeze(1).unbind(-1)
+        even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1)
+        return turned.flatten(-2).type_as(x)
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # b n k half
     return torch.view_as_real(pairs * table.unsqueeze(1)).flatten(-2).type_as(x)

@@ -40,6 +40,14 @@ TABLE: tuple[
 )
 
 OUT_OF_MEMORY = "The worker has too little memory for a video of this size."
+#: How the host's allocator and CUDA's libraries say it: cuDNN finds no algorithm for want of room.
+SHORTAGES = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+)
 UNKNOWN = Failure("server_error", "The worker failed in an unexpected way.", True)
 
 
@@ -60,5 +68,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(said in str(error) for said in SHORTAGES))
     )

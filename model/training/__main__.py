@@ -64,8 +64,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=4200, help="of a transformer's step (4200)")
     parser.add_argument("--clips", type=int, default=40_000, help="drawn for it (40000)")
     parser.add_argument(
-        "--loaders", type=int, default=0, help="processes that prepare its steps, for a GPU (0)"
+        "--loaders", type=int, default=0, help="processes that draw its clips, for a GPU (0)"
     )
+    parser.add_argument("--lr", type=float, default=1.5e-3, help="its rate of learning (0.0015)")
+    parser.add_argument("--compile", action="store_true", help="its blocks, for a GPU")
     parser.add_argument("--count", type=int, default=200, help="prompts to score (200)")
     parser.add_argument("--only", default="", help="score the modes whose name contains this")
     return parser.parse_args(arguments)
@@ -149,6 +151,8 @@ def transformer_run(options: argparse.Namespace) -> TransformerRun:
         workers=options.workers,
         loaders=options.loaders,
         tokens=options.tokens,
+        compiled=options.compile,
+        lr=options.lr,
         clips=options.clips,
         wait_for=max(600, options.tokens // 25),
         seed=options.seed,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.training.drawing import distance
+from model.training.drawing import Drawn, distance
 
 #: How many waves displace an outline, and how far all of them at most, in half object heights.
 WAVES, WAVER = 3, 0.3
@@ -77,10 +77,12 @@ class Bend:
             out.append(moved)
         return out[0], out[1]
 
-    def outline(self, name: str, u: Tensor, v: Tensor, seconds: Tensor) -> Tensor:
-        """Signed distance to the outline of a shape that is partly another."""
-        edge = distance(name, u, v)
+    def melted(self, thing: Drawn, u: Tensor, v: Tensor, seconds: Tensor) -> Drawn:
+        """An object whose outline is partly another's; what is inside of it stays."""
         if not self.melt[0]:
-            return edge
+            return thing
         swing = torch.sin(self.rate * seconds + self.melt[1])[:, None, None]
-        return edge.lerp(distance(self.other, u, v), self.melt[0] * (0.5 + 0.5 * swing))
+        edge = thing.edge.lerp(distance(self.other, u, v), self.melt[0] * (0.5 + 0.5 * swing))
+        inner = thing.lines.masked_fill(thing.lines >= thing.edge.abs(), math.inf)
+        lines = torch.minimum(edge.abs(), torch.maximum(inner, edge))
+        return Drawn(edge, lines, thing.paint)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.training import captions, scenes
 from model.training.detector import ATTRIBUTES, Seen
-from model.training.scenes import Scenes
+from model.training.scenes import GRAY, STYLES, Scenes
 
 SIZES = ((160, 256), (192, 192), (256, 160))  # height, width
 FPS = 16
@@ -32,7 +32,8 @@ class Case:
         """`frames` of how the scene goes on, so many seconds after its opening."""
         aspect, times = self.width / self.height, seconds + torch.arange(frames) / FPS
         path = scenes.track(self.scene, times, scenes.OPENING_S, aspect)
-        return scenes.render(self.scene, frames, self.height, self.width, path=path)[0]
+        size = (frames, self.height, self.width)
+        return scenes.render(self.scene, *size, seconds=times, path=path)[0]
 
 
 def cases(count: int, *, seed: int = 2026) -> list[Case]:
@@ -56,7 +57,7 @@ def right(seen: Seen, scene: Scenes) -> dict[str, bool | None]:
     out: dict[str, bool | None] = {}
     for name in ATTRIBUTES:
         out[name] = bool(getattr(seen, name)[0] == getattr(scene, name)[0])
-    if int(scene.style[0]) >= 2:
+    if STYLES[int(scene.style[0])] in GRAY:
         out["colour"] = None
     return out
 

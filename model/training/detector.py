@@ -2,13 +2,15 @@
 
 A small convolutional network on seven frames. It finds the object's mask first; shape and colour
 are read inside the mask, background and style over the whole picture, and motion from the mask's
-track alone (centre and area over time), so a clip that stands still can never count as moving.
+track (centre and area over time) and from how much what is inside it changes (what spins stays in
+its place), so a clip that stands still can never count as moving.
 It learns from rendered scenes and from scenes that went through the autoencoder, because a
 detector that only knows clean renders misjudges decoded pictures.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,9 +18,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.training import scenes
+from model.training import pairs, scenes
 from model.training.log import Log
-from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.training.scenes import BACKGROUNDS, COLOURS, GRAY, MOTIONS, SHAPES, STYLES, Scenes
 from model.vae import VAE
 
 ATTRIBUTES = {
@@ -32,6 +34,11 @@ SAMPLES = 7  # frames looked at, over a clip of any length
 HEIGHT = 64  # pixels of the picture's shorter side as the network sees it
 SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its best frame
+#: Share of the training that shows an object of two in its half, and of that which shows a picture.
+PAIRED, PICTURE = 0.4, 0.2
+#: Batches of decoded clips that are kept, as they cost more than drawn ones.
+STOCK = 60
+UNASKED = -100  # what `cross_entropy` ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,10 @@ class Detector(nn.Module):
         self.colour = _head(2 * w, len(COLOURS))
         self.background = _head(4 * w, len(BACKGROUNDS))
         self.style = _head(8 * w, len(STYLES))
+        self.changes = nn.Linear(4 * w, 16)
         self.motion = nn.Sequential(
-            nn.Linear(SAMPLES * 3 * 2, 128), nn.SiLU(), nn.Linear(128, 64), nn.SiLU(),
-            nn.Linear(64, len(MOTIONS)),
+            nn.Linear(SAMPLES * 3 * 2 + 16, 160), nn.SiLU(), nn.Linear(160, 80), nn.SiLU(),
+            nn.Linear(80, len(MOTIONS)),
         )  # fmt: skip
 
     def forward(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -90,7 +98,9 @@ class Detector(nn.Module):
         def over_time(x: Tensor, weight: Tensor | float = 1 / SAMPLES) -> Tensor:
             return (x.view(b, f, -1) * weight).sum(1)
 
-        in_object = over_time((late * inside).sum((2, 3)), seen)
+        each = (late * inside).sum((2, 3))  # frame by frame
+        in_object = over_time(each, seen)
+        change = (each.view(b, f, -1).diff(dim=1).square().mean(1) + 1e-6).sqrt()
         around = over_time((late * outside).sum((2, 3)))
         y = torch.linspace(-1, 1, h, device=mask.device) * min(1, height / width)
         x = torch.linspace(-1, 1, w, device=mask.device) * min(1, width / height)
@@ -107,7 +117,9 @@ class Detector(nn.Module):
             "colour": self.colour(over_time((early * fine).sum((2, 3)), seen)),
             "background": self.background(around),
             "style": self.style(torch.cat([in_object, around], -1)),
-            "motion": self.motion(torch.cat([path.flatten(1) * 0.3, relative.flatten(1) * 3], 1)),
+            "motion": self.motion(
+                torch.cat([path.flatten(1) * 0.3, relative.flatten(1) * 3, self.changes(change)], 1)
+            ),
         }
         return heads, logits.view(b, f, h, w), track
 
@@ -138,35 +150,81 @@ def _head(channels: int, classes: int) -> nn.Sequential:
 
 
 def draw(count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
-    """Scenes of all pairs, their seven frames at some size, and their coverage."""
+    """Scenes of all pairs of attributes, their seven frames at some size, and their coverage."""
     short, long = 128, 208
-    height, width = ((short, long), (144, 144), (long, short))[
-        int(torch.randint(3, (), generator=generator))
-    ]
-    kept = scenes.sample(count, generator, aspect=width / height)
-    unseen = scenes.sample(count, generator, aspect=width / height, held_out=True)
-    batch = Scenes(
-        *(
-            torch.cat([getattr(s, name)[: count // 2] for s in (kept, unseen)])
-            for name in Scenes.__slots__
-        )
-    )
+    height, width = _one_of(((short, long), (144, 144), (long, short)), generator)
+    aspect = width / height
+    if _chance(PAIRED, generator):
+        pair = of_two(count // 2, generator, aspect)
+        return halves(pair, *pairs.render(pair, SAMPLES, height, width, fps=4.0))
+    kept = scenes.sample(count, generator, aspect=aspect)
+    unseen = scenes.sample(count, generator, aspect=aspect, held_out=True)
+    batch = _joined([s.take(slice(count // 2)) for s in (kept, unseen)])
     frames, coverage = scenes.render(batch, SAMPLES, height, width, fps=4.0)
     return batch, frames, coverage
 
 
 def through(vae: VAE, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
     """The same after a round trip of the full clip through the autoencoder."""
-    height, width = ((160, 256), (192, 192), (256, 160))[
-        int(torch.randint(3, (), generator=generator))
-    ]
-    held_out = bool(torch.rand((), generator=generator) < 0.4)
+    height, width = _one_of(((160, 256), (192, 192), (256, 160)), generator)
+
+    @torch.no_grad()
+    def decoded(frames: Tensor) -> Tensor:
+        latents = vae.encode(frames.to(next(vae.parameters()).dtype))
+        return vae.decode(latents)[:, :, ::4].float().clamp(-1, 1)
+
+    if _chance(PAIRED, generator):
+        pair = of_two(count // 2, generator, width / height)
+        frames, covers = pairs.render(pair, 25, height, width)
+        return halves(pair, decoded(frames), (covers[0][:, ::4], covers[1][:, ::4]))
+    held_out = _chance(0.4, generator)
     batch = scenes.sample(count, generator, aspect=width / height, held_out=held_out)
     frames, coverage = scenes.render(batch, 25, height, width)
-    dtype = next(vae.parameters()).dtype
-    with torch.no_grad():
-        decoded = vae.decode(vae.encode(frames.to(dtype))).float().clamp(-1, 1)
-    return batch, decoded[:, :, ::4], coverage[:, ::4]
+    return batch, decoded(frames), coverage[:, ::4]
+
+
+def of_two(count: int, generator: torch.Generator, aspect: float) -> tuple[Scenes, Scenes]:
+    """So many pairs, all beside each other or all above."""
+    held_out = _chance(0.4, generator)
+    pair = pairs.sample(12 * count, generator, held_out=held_out, aspect=aspect)
+    across = pairs.side_by_side(*pair)
+    rows = (across == across[0]).nonzero()[:count, 0]
+    return pair[0].take(rows), pair[1].take(rows)
+
+
+def halves(
+    pair: tuple[Scenes, Scenes], frames: Tensor, covers: tuple[Tensor, Tensor]
+) -> tuple[Scenes, Tensor, Tensor]:
+    """Each object of pairs in its half of the picture, as `modes.py` looks at them.
+
+    Nothing is asked of the background there: the upper half of a meadow is sky.
+    """
+    dim = -1 if pairs.side_by_side(*pair)[0] else -2
+    coverage = [cover.chunk(2, dim)[k] for k, cover in enumerate(covers)]
+    batch = _joined(pair)
+    batch = replace(batch, background=torch.full_like(batch.background, UNASKED))
+    return batch, torch.cat(frames.chunk(2, dim)), torch.cat(coverage)
+
+
+def stopped(
+    batch: Scenes, frames: Tensor, coverage: Tensor, generator: torch.Generator
+) -> tuple[Scenes, Tensor, Tensor]:
+    """The same clips as a picture of each, which stands still."""
+    index = torch.randint(SAMPLES, (1,), generator=generator).expand(SAMPLES)
+    still = torch.full_like(batch.motion, MOTIONS.index("still"))
+    return replace(batch, motion=still), frames[:, :, index], coverage[:, index]
+
+
+def _joined(batches: Sequence[Scenes]) -> Scenes:
+    return Scenes(*(torch.cat([getattr(s, n) for s in batches]) for n in Scenes.__slots__))
+
+
+def _one_of(sizes: tuple[tuple[int, int], ...], generator: torch.Generator) -> tuple[int, int]:
+    return sizes[int(torch.randint(len(sizes), (), generator=generator))]
+
+
+def _chance(share: float, generator: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=generator) < share)
 
 
 def loss_of(
@@ -181,7 +239,7 @@ def loss_of(
         truth = getattr(batch, name)
         each = F.cross_entropy(scores, truth, reduction="none", label_smoothing=0.02)
         if name == "colour":
-            each = each * (batch.style < 2)
+            each = each * ~torch.isin(batch.style, torch.tensor([*map(STYLES.index, GRAY)]))
         losses[name] = each.mean()
     empty = torch.where(
         torch.rand(len(batch))[:, None, None, None, None] < 0.5,
@@ -201,17 +259,20 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-3)
     log = Log(folder / "detector.jsonl", f"detector {minutes:.0f} min")
     stock: list[tuple[Scenes, Tensor, Tensor]] = []
-    start, step = time.monotonic(), 0
+    start = saved = time.monotonic()
+    step = 0
     while (done := (time.monotonic() - start) / 60 / minutes) < 1:
         generator = torch.Generator().manual_seed(seed * 999_983 + step)
         decoded = step % 2 == 1 and done > 0.1
-        if decoded and (len(stock) < 60 or step % 6 == 1):
-            stock.append(through(vae, batch // 2, generator))
+        if decoded and (len(stock) < STOCK or step % 6 == 1):
+            stock = [*stock[1 - STOCK :], through(vae, batch // 2, generator)]
         if decoded:
             pick = torch.randint(len(stock), (), generator=generator)
             scenes_, frames, coverage = stock[int(pick)]
         else:
             scenes_, frames, coverage = draw(batch, generator)
+        if _chance(PICTURE, generator):
+            scenes_, frames, coverage = stopped(scenes_, frames, coverage, generator)
         brightness = 1 + 0.1 * torch.randn(len(scenes_), 1, 1, 1, 1, generator=generator)
         noise = 0.04 * torch.randn(frames.shape, generator=generator)
         losses = loss_of(detector, scenes_, (frames * brightness + noise).clamp(-1, 1), coverage)
@@ -222,8 +283,17 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
         optimizer.zero_grad()
         step += 1
         log.step(step, done, **{k: float(v.detach()) for k, v in losses.items()})
-    save_file(detector.state_dict(), path)
+        if time.monotonic() - saved > 180:
+            _save(detector, path)
+            saved = time.monotonic()
+    _save(detector, path)
     return detector.eval()
+
+
+def _save(detector: Detector, path: Path) -> None:
+    partial = path.with_suffix(".part")
+    save_file(detector.state_dict(), partial)
+    partial.replace(path)
 
 
 def load(path: Path) -> Detector:

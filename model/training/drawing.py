@@ -1,12 +1,27 @@
-"""The pixels of scenes: outlines of shapes, backgrounds, and styles.
+"""Objects without a style: distances to their outlines and lines, and the paint of their parts.
 
-Coordinates are half picture heights, or half object heights inside an object; y points down.
+Coordinates are half object heights inside an object; y points down.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from model.training.figures import FIGURES
+from model.training.parts import Body, Part, least
+
+# How soft edges are at least in watercolour, object units.
+SOFT = 0.05
+
+
+class Drawn(NamedTuple):
+    """An object without a style."""
+
+    edge: Tensor  # [f, h, w] signed distance to the silhouette, object units
+    lines: Tensor  # [f, h, w] distance to any line, object units
+    paint: Tensor  # [c, f, h, w] colours of the parts, or [c, 1, 1, 1] where there is but one
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -15,42 +30,10 @@ def luma(picture: Tensor) -> Tensor:
     return torch.einsum("c...,c->...", picture, weights)[None].expand_as(picture)
 
 
-def composite(
-    style: str,
-    back: Tensor,
-    colour: Tensor,
-    u: Tensor,
-    v: Tensor,
-    edge: Tensor,
-    coverage: Tensor,
-    pixel: float,
-) -> Tensor:
-    """Composite one object over its background `[3, 1, h, w]`, giving `[3, f, h, w]`."""
-    fill = colour[:, None, None, None]
-    if style == "sketch":
-        tone = 1 - float(luma(colour[:, None])[0, 0])
-        hatch = torch.sin((u + v) * 9.0).mul(2.0).clamp(0, 1) * coverage
-        line = (1.0 - (edge.abs() - 0.018) / pixel).clamp(0, 1)
-        paper = 0.93 + (back[0] - 0.93) * (1 - coverage) - 0.35 * hatch * tone
-        return (paper * (1 - 0.85 * line))[None].expand(3, -1, -1, -1)
-    if style == "shaded":
-        # One lamp, upper left: brightness falls with the distance from the highlight.
-        from_highlight = (u + 0.35) ** 2 + (v + 0.4) ** 2
-        light = (1.12 - 0.42 * from_highlight.sqrt()).clamp(0.25, 1.0)
-        glow = 0.75 * torch.exp(-from_highlight / 0.05)
-        fill = fill * light
-        fill = fill + (1 - fill) * glow
-        ground = torch.sqrt((u * 0.9) ** 2 + ((v - 1.15) / 0.22) ** 2)
-        back = back * (1 - 0.35 * (1.25 - ground).clamp(0, 1))
-    if style == "bw":
-        # Film keeps subject and ground apart: dark on bright, bright on dark.
-        own = luma(colour[:, None])[0, 0]
-        fill = (0.95 - 0.25 * (1 - own)) if float(back.mean()) < 0.5 else 0.06 + 0.25 * own
-    return back + (fill - back) * coverage
-
-
 def distance(name: str, x: Tensor, y: Tensor) -> Tensor:
-    """Signed distance to the outline of a shape of about unit radius (negative inside)."""
+    """Signed distance to the outline of a shape of about unit radius (negative inside), at rest."""
+    if name in FIGURES:
+        return outline(name, Body(x, y, x.new_zeros(()), goes=False))
     if name == "ball":
         return torch.sqrt(x * x + y * y + 1e-9) - 1
     if name == "ring":
@@ -78,59 +61,42 @@ def distance(name: str, x: Tensor, y: Tensor) -> Tensor:
     return torch.minimum(diamond, disc) / 0.62
 
 
-def _mix(bottom: Tensor, top: Tensor, share: Tensor) -> Tensor:
-    return bottom + (top - bottom) * share
+def outline(name: str, body: Body) -> Tensor:
+    """Signed distance to the outline of a shape as it holds itself in some moment."""
+    if name not in FIGURES:
+        return distance(name, body.u, body.v)
+    return _around(FIGURES[name](body))
 
 
-def background(name: str, x: Tensor, y: Tensor, seed: float) -> Tensor:
-    """A background at columns x `[1, w]` and rows y `[h, 1]`, with shape `[3, h, w]`."""
+def _around(parts: list[Part]) -> Tensor:
+    return least(*(part.distance for part in parts))
 
-    def rgb(r: float, g: float, b: float) -> Tensor:
-        return x.new_tensor([r, g, b])[:, None, None]
 
-    def step(value: Tensor) -> Tensor:
-        """A soft 0-to-1 edge 0.02 half heights wide."""
-        return (value / 0.02 + 0.5).clamp(0, 1)
+def drawn(name: str, body: Body, own: Tensor, pixel: Tensor, *, lined: bool) -> Drawn:
+    """An object of a colour `own` `[3]`, or of a grey `[1]`; `pixel` `[f, 1, 1]` in object units.
 
-    flat = torch.zeros_like(x * y)
-    if name == "white":
-        return rgb(0.96, 0.96, 0.96) + flat
-    if name == "black":
-        return rgb(0.03, 0.03, 0.03) + flat
-    if name == "gray":
-        return rgb(0.50, 0.50, 0.50) + flat
-    down = (y + 1) / 2
-    if name == "sunset":
-        dusk = _mix(rgb(0.33, 0.14, 0.40), rgb(0.98, 0.52, 0.22), down.clamp(0, 1) ** 0.8)
-        sun = torch.exp(-(((x - (seed - 0.5)) ** 2 + (y - 0.75) ** 2) / 0.06))
-        return _mix(dusk + flat, rgb(1.0, 0.85, 0.45), sun * 0.9)
-    if name == "sky":
-        blue = _mix(rgb(0.36, 0.62, 0.93), rgb(0.72, 0.87, 0.98), down)
-        cloud = flat
-        for i in range(4):
-            cx = ((seed * 7.13 + i * 0.83) % 1.0) * 4.4 - 2.2
-            cy = -0.78 + 0.36 * i + 0.2 * ((seed * 3.7 + i * 0.37) % 1.0)
-            puff = torch.exp(-(((x - cx) / 0.5) ** 2 + ((y - cy) / 0.13) ** 2))
-            cloud = torch.maximum(cloud, puff)
-        return _mix(blue + flat, rgb(0.99, 0.99, 0.99), cloud * 0.85)
-    if name == "night":
-        dark = _mix(rgb(0.02, 0.03, 0.12), rgb(0.08, 0.10, 0.26), down)
-        stars = flat
-        for i in range(24):
-            cx = ((seed * 17.31 + i * 0.7548777) % 1.0) * 4.0 - 2.0
-            cy = ((seed * 11.77 + i * 0.5698403) % 1.0) * 2.0 - 1.0
-            stars = torch.maximum(stars, torch.exp(-(((x - cx) ** 2 + (y - cy) ** 2) / 0.0007)))
-        return _mix(dark + flat, rgb(1.0, 0.98, 0.85), stars)
-    horizon = -0.15 + 0.12 * (seed - 0.5)
-    if name == "grass":
-        above = _mix(rgb(0.62, 0.80, 0.95), rgb(0.86, 0.94, 0.98), down)
-        hill = horizon + 0.08 * torch.sin(1.6 * x + seed * 6.28)
-        field = _mix(rgb(0.36, 0.66, 0.22), rgb(0.20, 0.46, 0.14), (y - hill).clamp(0, 1))
-        return _mix(above + flat, field + flat, step(y - hill))
-    above = _mix(rgb(0.70, 0.85, 0.95), rgb(0.90, 0.94, 0.96), down)
-    depth = (y - horizon).clamp(0, 1.3)
-    water = _mix(rgb(0.10, 0.45, 0.66), rgb(0.04, 0.24, 0.46), depth)
-    crest = torch.sin(5 * x + 14 * depth.sqrt() * 3 + seed * 6.28 + 1.2 * torch.sin(2 * x)) * 0.5
-    foam = (crest + 0.5).clamp(0, 1) ** 3
-    water = _mix(water + flat, rgb(0.45, 0.74, 0.86), foam * 0.45)
-    return _mix(above + flat, water, step(y - horizon))
+    Lines are drawn only if it is to be `lined`.
+    """
+    if name not in FIGURES:
+        edge = distance(name, body.u, body.v)
+        return Drawn(edge, edge.abs() if lined else edge, own[:, None, None, None])
+    parts = FIGURES[name](body)
+    edge = _around(parts)
+    # At the silhouette the outermost part is painted beyond its edge, which `edge` cuts off; else
+    # the part under it would show as a rim.
+    beyond = (edge + pixel.clamp(min=SOFT) / 2).clamp_(min=0)
+    lines = parts[0].distance.abs() if lined else edge
+    paint = _colour(own, parts[0])
+    for part in parts[1:]:
+        cover = ((beyond - part.distance) / pixel).add_(0.5).clamp_(0, 1)
+        paint = torch.lerp(paint, _colour(own, part), cover)
+        if lined:  # a part hides the lines under it
+            lines = torch.minimum(part.distance.abs(), torch.maximum(lines, -part.distance))
+    return Drawn(edge, lines, paint)
+
+
+def _colour(own: Tensor, part: Part) -> Tensor:
+    other = own.new_tensor(part.other)
+    if len(own) == 1:
+        other = luma(other)[:1]
+    return (own * part.own + other)[:, None, None, None]

@@ -1,19 +1,57 @@
 """The tokenizer and the small text encoder of kinora-tiny."""
 
-from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from model.training import captions, synonyms
+from model.training import synonyms
+from model.training.words import PHRASES
 
 MAX_LENGTH = 64
-VOCABULARY = 512
+VOCABULARY = 1024
 # How sure a head is at first of where it looks.
 SURE = 1.5
+#: Words that shipped weights know by the numbers of their pieces: new ones come behind them.
+TAUGHT = """
+    , - . 2d 3d : a above against among an and animation at background ball becomes big bigger
+    black block blue bounces bouncing box bright by cartoon circle clip clouds cloudy cobalt cube
+    dark deep design does donut down drawing drawn drifting drops dusk emerald evening expands
+    falling falls fast field film five flat flies floats from front gently gets glossy goes going
+    golden grass gray green grey growing grows hand heart hoop hops huge imagine in is jumping
+    jumps large larger lawn left little love meadow monochrome move moves moving night noir not
+    ocean of old on orange over pencil photorealistic pink place please pointed purple pyramid
+    quickly rapidly realistic red render rests right ring rises rising rolls rose round scarlet sea
+    show shrinking shrinks sinks sketch sky slides slowly small smaller snow sphere square standing
+    stands star starry stars stays still studio style sun sunset tangerine that the there tiny to
+    triangle under up upwards video violet waves white with yellow ' action air amber animated
+    anime around art as ascends away bagel beach blank bubble calmly canary cgi charcoal cherry
+    cinematic climbs closer comes comic contracts crate cuboid darkness dawn day deflates descends
+    dice disc doodle downwards dwindles enlarges enormous fields football forest fuchsia garden
+    getting giant glides globe gold grayscale great heads high hill hole hopping hot hour hurry
+    indigo inflates lavender leaps leftwards leisurely lifelike lifts light lilac lime line live
+    marble massive mini miniature motionless movie mustard navy off outer pace page pale park
+    pentagram petite photograph plain plum plunges pumpkin pure rectangle rest rightwards room
+    royal ruby s salmon sapphire seaside sets shape sheriff sided silent sits slow soars space
+    speed springs starfish sunny sunrise swells swiftly symbol tent tetrahedron three tile tire
+    torus travels tumbles tyre vector vermilion wall water wedge wheel below beside bottom next top
+    4k again anchor anchored aqua aquarelle automobile back beating beats beautiful bird blasts
+    board boat breathes brown building buildings busy cabin car cartwheels checked checkerboard
+    checkered chequered chess chessboard circles circling city coal coffee color colour coloured
+    crescent cross cyan dangles darts desert diamond dives diving downtown drives driving dunes
+    empty figure fish floor fluorescent flying forth fro gem glow glowing goldfish gradient guy
+    half heavy home house human hut indoors inside it its itself jet kite landing lands landscape
+    launches launching leafy leaves lies lights like lines living man me moon motor neon orbits out
+    painting parked parks pattern pendulum person picture pigeon pirouettes pitch plus pouring
+    pulsates pulses pulsing quality races rain rains rainy revolves rhombus rocket rocking rocks
+    rotates rotating runs sahara sailboat sailing sails sand sandy see ship shoots shot shower
+    sickle side sign silver skyline skyscrapers smooth snowfall snows snowstorm snowy soft songbird
+    spacecraft spaceship spinning spins spot storm strolls swaying sways swimming swims swinging
+    swings swoops takes tall teal this throbs together town toy tree tubes turns turquoise twirls
+    vehicle waits walking walks wash watercolor watercolour waxing we weather wet while whirls wind
+    winter woman wooden young zigzag zigzagging zigzags
+"""
 
 
 def build_tokenizer(folder: Path) -> None:
@@ -30,21 +68,13 @@ def build_tokenizer(folder: Path) -> None:
             pre_tokenizers.Metaspace(),
         ]
     )
-
-    def words(phrases: Iterable[str]) -> set[str]:
-        found = {piece for phrase in phrases for piece, _ in split.pre_tokenize_str(phrase.lower())}
-        return {piece for piece in found if len(piece) > 1}
-
-    glue = (*captions.LEADS, "that is a an of style , . :")
-    common = words([*glue, *chain(*captions.WORDS.values(), *captions.PLACES.values())])
-    # Behind the common words, so that weights that know only those can be trained further.
-    rarer = chain(*captions.RARER.values(), *captions.RARER_PLACES.values())
-    rare = words(rarer) - common
-    between = words(captions.JOINS) - common - rare
+    said = {word for phrase in PHRASES for word, _ in split.pre_tokenize_str(phrase.lower())}
+    taught = [f"▁{word}" for word in TAUGHT.split()]
+    new = sorted(word for word in said.difference(taught) if len(word) > 1)
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
     pieces += [(letter, -9.0) for letter in letters]
-    pieces += [(word, -4.0) for word in (*sorted(common), *sorted(rare), *sorted(between))]
+    pieces += [(word, -4.0) for word in (*taught, *new)]
     if len(pieces) > VOCABULARY:
         raise ValueError(f"VOCABULARY: must be at least {len(pieces)}, the grammar's pieces")
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))

@@ -1,223 +1,108 @@
-"""A growing pool of encoded clips on disk: a process renders and encodes, the trainer reads.
+"""Clips to learn from: drawn by CPU cores, said in words, and encoded into pools.
 
-Every bucket (a picture size) has one memory-mapped file of fixed-size records and a count. Clip i
-of a pool is drawn from seed i, so an interrupted pool goes on where it stopped.
+On a CPU a process beside the trainer does all of it (`start_filling`), into pools on disk. For a
+GPU many processes draw, and the trainer encodes what they have drawn between its steps, into pools
+in the GPU's memory (`Filling`). Clips of one number are always the same: an interrupted pool goes
+on where it stopped, and another seed has other clips.
 """
 
 import math
 import multiprocessing
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal, NamedTuple
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from model.training import led, pairs, scenes
+from model.training import captions, led, pairs, reading, scenes
 from model.training.bending import Bend
+from model.training.pools import BUCKETS, LONG, SAID, Bucket, Pool, records_of
 from model.training.scenes import Scenes
 from model.training.weights import load_vae
 from model.vae import VAE
 
-
-class Bucket(NamedTuple):
-    """Clips of one size in pixels.
-
-    `detail` ones are windows of pictures up to 1080p. Of those with a `tail`, the last latent
-    frames, so many, are as a request gives them; clips that are `led` were on another way before,
-    the others always moved as they do there. Clips of `LONG` frames are as long as a window;
-    shorter ones cost less, and there the shape is learnt. Most show one of the `objects`, some two.
-    """
-
-    name: str
-    height: int
-    width: int
-    share: float
-    detail: bool = False
-    tail: int = 0
-    frames: int = 25
-    led: bool = True
-    objects: int = 1
-
-    @property
-    def bent(self) -> bool:
-        """Whether each clip is drawn wrong as well (`bending`)."""
-        return not self.tail and not (self.objects == 2 and self.frames == LONG)
-
-
-LONG = 65
-BUCKETS = (
-    Bucket("wide", 160, 256, 0.22),
-    Bucket("square", 192, 192, 0.12),
-    Bucket("tall", 256, 160, 0.12),
-    Bucket("detail", 160, 256, 0.09, detail=True),
-    Bucket("wide-picture", 160, 256, 0.02, tail=1),
-    Bucket("square-picture", 192, 192, 0.01, tail=1),
-    Bucket("wide-clip", 160, 256, 0.03, tail=2, frames=33),
-    Bucket("square-clip", 192, 192, 0.02, tail=2, frames=33),
-    Bucket("wide-before", 160, 256, 0.03, tail=2, frames=33, led=False),
-    Bucket("square-before", 192, 192, 0.02, tail=2, frames=33, led=False),
-    Bucket("wide-long", 160, 256, 0.10, frames=LONG),
-    Bucket("square-long", 192, 192, 0.06, frames=LONG),
-    Bucket("tall-long", 256, 160, 0.06, frames=LONG),
-    Bucket("wide-long-picture", 160, 256, 0.02, tail=1, frames=LONG),
-    Bucket("square-long-picture", 192, 192, 0.01, tail=1, frames=LONG),
-    Bucket("wide-long-clip", 160, 256, 0.04, tail=2, frames=LONG),
-    Bucket("square-long-clip", 192, 192, 0.02, tail=2, frames=LONG),
-    Bucket("wide-long-before", 160, 256, 0.02, tail=2, frames=LONG, led=False),
-    Bucket("wide-pair", 160, 256, 0.34, objects=2),
-    Bucket("square-pair", 192, 192, 0.15, objects=2),
-    Bucket("tall-pair", 256, 160, 0.15, objects=2),
-    Bucket("wide-pair-long", 160, 256, 0.18, frames=LONG, objects=2),
-    Bucket("square-pair-long", 192, 192, 0.06, frames=LONG, objects=2),
-    Bucket("tall-pair-long", 256, 160, 0.08, frames=LONG, objects=2),
-)
 LATER = 0.25
 # Share of the pairs in wide pictures that stand one above the other.
 UPRIGHT = 0.2
-FIELDS = [f.name for f in fields(Scenes)]
+# Frames that are drawn together, which bounds the memory: by the one process beside a CPU's
+# trainer, and by each of a GPU's.
+TOGETHER, TOGETHER_FOR_GPU = 200, 800
+# Share of a GPU's time, at most, that goes into encoding new clips.
+ENCODING = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Clips:
-    """Clips from the pool: normalised latents `[b, c, t, h, w]`, each object's scenes with its
-    token coverage `[b, t, h, w]`, and the latents of the same scenes drawn wrong, if their bucket
-    has them (else the same).
+class Drawn(NamedTuple):
+    """Clips of bucket number `k`, not yet encoded: plain tensors, which pass between processes."""
+
+    k: int
+    frames: Tensor  # [b, 3, f, h, w] uint8
+    bent: Tensor  # the same drawn wrong, or nothing
+    cells: Tensor  # [b, n, t, h, w] what share of each token each object covers
+    records: Tensor  # [b, n, RECORD]
+    ids: Tensor  # [b, SAID, l] int16, of their captions
+
+
+def new_pools(channels: int, clips: int, *, folder: Path | None, device: str) -> list[Pool]:
+    """Pools with room for so many clips' worth of tokens in all."""
+    whole = sum(map(_wanted, BUCKETS))
+    return [
+        Pool(b, channels, max(64, round(clips * _wanted(b) / whole)), folder=folder, device=device)
+        for b in BUCKETS
+    ]
+
+
+def _wanted(bucket: Bucket) -> float:
+    """How many clips of a bucket are wanted, relative to others: a step shows as many more of them
+    as they are shorter.
     """
-
-    latents: Tensor
-    objects: tuple[tuple[Scenes, Tensor], ...]
-    bent: Tensor
-
-    @property
-    def scenes(self) -> Scenes:
-        """The first objects'."""
-        return self.objects[0][0]
-
-    @property
-    def coverage(self) -> Tensor:
-        """What share of each token an object covers, `[b, t, h, w]`."""
-        return torch.stack([coverage for _, coverage in self.objects]).sum(0)
-
-    def to(self, device: torch.device | str) -> "Clips":
-        """The same clips on another device."""
-        objects = tuple((scenes.to(device), cover.to(device)) for scenes, cover in self.objects)
-        return Clips(self.latents.to(device), objects, self.bent.to(device))
-
-    def between(self, start: int, stop: int) -> "Clips":
-        """Their latent frames `start` to `stop`."""
-        latents, bent = (x[:, :, start:stop] for x in (self.latents, self.bent))
-        objects = tuple((scenes, cover[:, start:stop]) for scenes, cover in self.objects)
-        return Clips(latents, objects, bent)
+    return bucket.share / bucket.latent_size[0]
 
 
-class Pool:
-    """The records of one bucket; `capacity` bounds its file, older records are then replaced."""
-
-    def __init__(
-        self, folder: Path, bucket: Bucket, channels: int, capacity: int, mode: Literal["r", "r+"]
-    ) -> None:
-        t, h, w = (bucket.frames - 1) // 4 + 1, bucket.height // 16, bucket.width // 16
-        self.latent_shape, self.bent, n = (channels, t, h, w), bucket.bent, bucket.objects
-        record = np.dtype(
-            [
-                ("latents", np.uint16, self.latent_shape),
-                ("bent", np.uint16, self.latent_shape if bucket.bent else (0,)),
-                ("coverage", np.uint8, (n, t, h // 2, w // 2)),
-                ("scene", np.float32, (n, len(FIELDS) + 2)),
-            ]
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{bucket.name}.bin"
-        self.count_path = count_path(folder, bucket)
-        if not path.exists():
-            with path.open("wb") as file:
-                file.truncate(record.itemsize * capacity)
-        self.records = np.memmap(path, dtype=record, mode=mode, shape=(capacity,))
-        self.capacity = capacity
-
-    @property
-    def drawn(self) -> int:
-        """How many clips have been drawn so far."""
-        return int(self.count_path.read_text()) if self.count_path.exists() else 0
-
-    def add(self, clips: Clips) -> None:
-        """Store a batch after the last one."""
-        first = self.drawn
-        for i in range(len(clips.scenes)):
-            slot = self.records[(first + i) % self.capacity]
-            slot["latents"] = clips.latents[i].bfloat16().view(torch.uint16).numpy()
-            if self.bent:
-                slot["bent"] = clips.bent[i].bfloat16().view(torch.uint16).numpy()
-            for k, (scene, coverage) in enumerate(clips.objects):
-                slot["coverage"][k] = (coverage[i] * 255).round().byte().numpy()
-                slot["scene"][k] = torch.cat(
-                    [getattr(scene, name)[i].float().view(-1) for name in FIELDS]
-                ).numpy()
-        partial = self.count_path.with_suffix(".part")
-        partial.write_text(str(first + len(clips.scenes)))
-        partial.replace(self.count_path)
-
-    def sample(
-        self,
-        count: int,
-        generator: torch.Generator,
-        *,
-        opening: bool | None = None,
-        odds: dict[str, float] | None = None,
-    ) -> Clips:
-        """Draw `count` records at most; `opening` ones begin at their scene's beginning.
-
-        `odds` are the probabilities, by shape, with which each object of a drawn record is kept.
-        """
-        available = min(self.drawn, self.capacity)
-        index = torch.randint(available, (count * 16 + 32,), generator=generator).numpy()
-        if odds is not None:
-            shapes = self.records["scene"][index, :, FIELDS.index("shape")].astype(int)
-            likely = np.array([odds[name] for name in scenes.SHAPES])[shapes].prod(1)
-            index = index[torch.rand(len(index), generator=generator).numpy() < likely]
-        if opening is not None:
-            fits = (self.records["scene"][index, 0, -1] == 0) == opening
-            index = index[fits] if fits.any() else index
-        rows = self.records[index[:count]]
-        latents, bent = (
-            torch.from_numpy(rows[name].copy()).view(torch.bfloat16) for name in ("latents", "bent")
-        )
-        flat = torch.from_numpy(rows["scene"].copy()).unbind(1)
-        coverage = (torch.from_numpy(rows["coverage"].copy()).float() / 255).unbind(1)
-        objects = tuple(zip(map(_scenes, flat), coverage, strict=True))
-        return Clips(latents, objects, bent if self.bent else latents)
+def next_bucket(drawn: list[float]) -> int:
+    """The bucket whose clips are shown most often, if so many were drawn of each."""
+    return min(range(len(BUCKETS)), key=lambda k: (drawn[k] + 0.5) / _wanted(BUCKETS[k]))
 
 
-def _scenes(rows: Tensor) -> Scenes:
-    """Scenes from their records."""
-    columns, at = [], 0
-    for name in FIELDS:
-        size = 3 if name == "tint" else 1
-        value = rows[:, at : at + size]
-        value = value if name == "tint" else value[:, 0]
-        whole = name in ("shape", "colour", "motion", "background", "style", "size", "speed")
-        columns.append(value.long() if whole else value)
-        at += size
-    return Scenes(*columns)
+def draw_batch(k: int, count: int, generator: torch.Generator, tokenizer: Tokenizer) -> Drawn:
+    """Draw `count` clips of bucket `k`, and say what they show."""
+    objects, frames, bent = draw(BUCKETS[k], count, generator)
+    scenes_ = tuple(scene for scene, _ in objects)
+    cells = F.avg_pool2d(torch.stack([cover for _, cover in objects], 1).flatten(0, 1), 32)
+    first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
+    cells = torch.cat([first, rest], 1).unflatten(0, (count, -1))
+    said = [say(scenes_, generator) for _ in range(SAID)]
+    ids = torch.stack([reading.read(tokenizer, texts) for texts in said], 1)
+    wrong = torch.empty(0) if bent is None else _bytes(bent)
+    return Drawn(k, _bytes(frames), wrong, cells, records_of(scenes_), ids)
 
 
-def count_path(folder: Path, bucket: Bucket) -> Path:
-    """The file that says how many clips of a bucket have been drawn."""
-    return folder / f"{bucket.name}.count"
+def say(objects: tuple[Scenes, ...], generator: torch.Generator) -> list[str]:
+    """A caption of each clip."""
+    if len(objects) == 1:
+        return captions.describe(objects[0], generator)
+    return captions.describe_two(objects[0], objects[1], generator)
+
+
+def _bytes(frames: Tensor) -> Tensor:
+    return frames.add(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 def draw(
-    bucket: Bucket, count: int, generator: torch.Generator, device: str = "cpu"
+    bucket: Bucket, count: int, generator: torch.Generator
 ) -> tuple[tuple[tuple[Scenes, Tensor], ...], Tensor, Tensor | None]:
-    """Objects of a bucket with their coverage `[b, f, h, w]`, their clips, and the same drawn
-    wrong, on a device.
+    """Objects of a bucket with their coverage `[b, f, h, w]`, their clips `[b, 3, f, h, w]`, and
+    the same drawn wrong.
     """
     h, w, f = bucket.height, bucket.width, bucket.frames
 
@@ -229,26 +114,26 @@ def draw(
         both = pairs.sample(count, generator, aspect=w / h, later=later, upright=UPRIGHT)
         if f == LONG:
             both = pairs.last_long(both, f / 16, generator, w / h)
-        first, second = (scene.to(device) for scene in both)
-        frames, covers = pairs.render((first, second), f, h, w)
+        frames, covers = pairs.render(both, f, h, w)
         bent = None
         if bucket.bent:
-            bent, _ = pairs.render((first, second), f, h, w, bends=(bends(), bends()))
+            bent, _ = pairs.render(both, f, h, w, bends=(bends(), bends()))
         return tuple(zip(both, covers, strict=True)), frames, bent
     if bucket.tail:
         batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
         if bucket.led:
             path = led.lead(batch, f, w / h, bucket.tail, generator)
+            how = partial(_along(path, h, w), seconds=led.moments(f, bucket.tail))
         else:
             path = led.arrive(batch, f, w / h, bucket.tail)
-        how = _along(path, h, w, device)
+            how = _along(path, h, w)
     elif not bucket.detail:
-        later = 0.5 if f == LONG else LATER
+        later = 0.5 if f == LONG else LATER if f > 1 else 0
         batch = scenes.sample(count, generator, aspect=w / h, later=later)
         if f == LONG:
             batch = scenes.last_long(batch, f / 16, w / h)
         path = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
-        how = _along(path, h, w, device)
+        how = _along(path, h, w)
     else:
         size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
         height, width = round(h * size), round(h * size * 16 / 9)
@@ -263,75 +148,166 @@ def draw(
         left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
         window = (top, left.round().clamp(0, width - w), h, w)
         how = partial(scenes.render, height=height, width=width, window=window)
-    frames, coverage = how(batch.to(device), f)
+    frames, coverage = how(batch, f)
     bent = None
     if bucket.bent:
-        bent, _ = how(batch.to(device), f, bends=bends())
+        bent, _ = how(batch, f, bends=bends())
     return ((batch, coverage),), frames, bent
 
 
 def _along(
-    path: tuple[Tensor, Tensor, Tensor], height: int, width: int, device: str
+    path: tuple[Tensor, Tensor, Tensor], height: int, width: int
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """`scenes.render` of whole pictures along a path."""
-    x, y, r = (v.to(device) for v in path)
-    return partial(scenes.render, height=height, width=width, path=(x, y, r))
+    return partial(scenes.render, height=height, width=width, path=path)
 
 
 @torch.no_grad()
-def encode(
-    vae: VAE,
-    bucket: Bucket,
-    objects: tuple[tuple[Scenes, Tensor], ...],
-    frames: Tensor,
-    bent: Tensor | None,
-) -> Clips:
-    """Frames as normalised latents, with the coverage of each token."""
+def encode(vae: VAE, pool: Pool, drawn: Drawn) -> None:
+    """Put drawn clips into their pool, as normalised latents."""
+    weight = next(vae.parameters())
+
+    def pictures(frames: Tensor) -> Tensor:
+        return frames.to(weight.device, non_blocking=True).to(weight.dtype).div_(127.5).sub_(1)
 
     def latents_of(frames: Tensor) -> Tensor:
-        return vae.normalize(vae.encode(frames.to(dtype)).float())
+        # Without gradients a clip passes group by group, which spares a CPU's caches; a GPU takes
+        # all of it at once.
+        with torch.set_grad_enabled(weight.is_cuda):
+            return vae.normalize(vae.encode(frames).detach().float())
 
-    dtype = next(vae.parameters()).dtype
+    frames = pictures(drawn.frames)
     latents = latents_of(frames)
-    if bucket.tail:
-        latents[:, :, -bucket.tail :] = led.ending(vae, frames.to(dtype), bucket.tail)
-    covered = []
-    for scene, coverage in objects:
-        cells = F.avg_pool2d(coverage, 32)
-        first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
-        covered.append((scene, torch.cat([first, rest], 1).cpu()))
-    latents = latents.cpu()
-    wrong = latents if bent is None else latents_of(bent).cpu()
-    return Clips(latents, tuple(covered), wrong)
+    tail = pool.bucket.tail
+    if tail:
+        latents[:, :, -tail:] = led.ending(vae, frames, tail)
+    bent = latents_of(pictures(drawn.bent)) if len(drawn.bent) else None
+    pool.add(latents, bent, drawn.cells, drawn.records, drawn.ids)
 
 
-def fill(
-    folder: Path, vae_folder: Path, *, clips: int, seed: int, device: str, parent: int
-) -> None:
-    """Draw clips into all buckets until `clips` exist in total, or the process `parent` is gone."""
+def fill(folder: Path, vae_folder: Path, text: Path, *, clips: int, seed: int, parent: int) -> None:
+    """Draw clips into a folder's pools until `clips` exist, or the process `parent` is gone."""
     os.setsid()  # Ctrl-C is for the trainer, which ends this process
     torch.set_num_threads(1)
-    vae = load_vae(vae_folder).to(device, torch.bfloat16)
-    pools = [Pool(folder, bucket, vae.config.z_dim, clips, "r+") for bucket in BUCKETS]
-    while sum(p.drawn for p in pools) < clips and os.getppid() == parent:
-        drawn = [p.drawn / b.share for p, b in zip(pools, BUCKETS, strict=True)]
-        k = drawn.index(min(drawn))
+    torch.set_flush_denormal(True)  # as in `parallel.py`
+    vae = load_vae(vae_folder).to(torch.bfloat16).requires_grad_(requires_grad=False)
+    pools = new_pools(vae.config.z_dim, clips, folder=folder, device="cpu")
+    tokenizer = reading.plain_tokenizer(text)
+    while os.getppid() == parent:
+        counts = [p.drawn for p in pools]
+        if sum(counts) >= clips and min(counts) > 0:
+            return
+        k = next_bucket([float(count) for count in counts])
         generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
-        count = 200 // BUCKETS[k].frames  # at a time, which bounds the memory
-        pools[k].add(encode(vae, BUCKETS[k], *draw(BUCKETS[k], count, generator, device)))
+        count = TOGETHER // (BUCKETS[k].frames + 7)  # what is drawn wrong, and said, counts too
+        encode(vae, pools[k], draw_batch(k, count, generator, tokenizer))
 
 
 def start_filling(
-    folder: Path, vae_folder: Path, *, clips: int, seed: int, device: str
+    folder: Path, vae_folder: Path, text: Path, *, clips: int, seed: int
 ) -> BaseProcess:
-    """Fill the pool in a process of its own, which ends with this one."""
+    """Fill the pools in a process of its own, which ends with this one."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(
         target=fill,
-        args=(folder, vae_folder),
-        kwargs={"clips": clips, "seed": seed, "device": device, "parent": os.getpid()},
+        args=(folder, vae_folder, text),
+        kwargs={"clips": clips, "seed": seed, "parent": os.getpid()},
         daemon=True,
         name="kinora-latents",
     )
     process.start()
     return process
+
+
+class Drawing(IterableDataset[Drawn]):
+    """Drawn clips without end, in the proportions in which they are shown."""
+
+    def __init__(self, text: Path, *, seed: int) -> None:
+        self.text, self.seed = text, seed
+
+    def __iter__(self) -> Iterator[Drawn]:
+        os.nice(10)  # a GPU must not wait for the process that feeds it
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # as in `parallel.py`
+        worker = get_worker_info()
+        every, at = (1, 0) if worker is None else (worker.num_workers, worker.id)
+        tokenizer = reading.plain_tokenizer(self.text)
+        drawn = [0.0] * len(BUCKETS)
+        number = 0
+        while True:
+            k = next_bucket(drawn)
+            count = TOGETHER_FOR_GPU // (BUCKETS[k].frames + 7)
+            drawn[k] += count
+            if number % every == at:
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+                yield draw_batch(k, count, generator, tokenizer)
+            number += 1
+
+
+class Filling:
+    """Encodes what other processes draw, between a trainer's steps, in a bounded share of the time.
+
+    The trainer never waits for a drawing, once it has begun: it is shown what there is.
+    """
+
+    def __init__(self, vae: VAE, pools: list[Pool], text: Path, *, seed: int, loaders: int) -> None:
+        self.vae, self.pools, self.seconds = vae, pools, 0.0
+        self.device = next(vae.parameters()).device
+        loader = DataLoader(
+            Drawing(text, seed=seed),
+            batch_size=None,
+            num_workers=loaders,
+            pin_memory=self.device.type == "cuda",
+            multiprocessing_context="spawn",
+        )
+        self.ready: Queue[Drawn | Exception] = Queue(maxsize=4)
+        self.ended = Event()
+        self.thread = Thread(target=self._fetch, args=(iter(loader),), daemon=True)
+        self.thread.start()
+
+    @property
+    def drawn(self) -> int:
+        """How many clips have been drawn so far."""
+        return sum(pool.drawn for pool in self.pools)
+
+    def once(self) -> None:
+        """Encode the next clips; raises what went wrong where they were drawn."""
+        drawn = self.ready.get()
+        if isinstance(drawn, Exception):
+            raise ValueError(f"a process that draws clips ended: {drawn}") from drawn
+        self._settle()
+        begun = time.monotonic()
+        encode(self.vae, self.pools[drawn.k], drawn)
+        self._settle()
+        self.seconds += time.monotonic() - begun
+
+    def until(self, clips: int) -> None:
+        """Encode until there are so many clips, and some of every kind."""
+        while self.drawn < clips or min(pool.drawn for pool in self.pools) == 0:
+            self.once()
+        self.seconds = 0.0  # its share is of what comes after these
+
+    def go_on(self, elapsed: float) -> None:
+        """Encode, if something is drawn and its share of the time so far has not been used."""
+        if self.seconds < ENCODING * elapsed and not self.ready.empty():
+            self.once()
+
+    def close(self) -> None:
+        """End the processes that draw."""
+        self.ended.set()
+        while self.thread.is_alive():
+            with suppress(Empty):
+                self.ready.get(timeout=0.1)
+
+    def _fetch(self, drawing: Iterator[Drawn]) -> None:
+        try:
+            for drawn in drawing:
+                self.ready.put(drawn)
+                if self.ended.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001  (of any kind, it is the trainer's to tell)
+            self.ready.put(error)
+
+    def _settle(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()

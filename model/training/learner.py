@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.training import checkpoints, language
-from model.training.latents import Clips
-from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.training.pools import Clips
+from model.training.scenes import BACKGROUNDS, COLOURS, GRAY, MOTIONS, SHAPES, STYLES, Scenes
 from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
 
 TEXT_DIM = 192
@@ -22,8 +22,10 @@ TINY = TransformerConfig(
     text_dim=TEXT_DIM,
     freq_dim=128,
     ffn_dim=768,
-    num_layers=8,
+    num_layers=12,
 )
+# The layers of a block whose results are added to what it is given.
+LAST_LAYERS = ("attn1.to_out", "attn2.to_out", "ffn.net.2")
 # Names under which the text encoder's embedding appears a second time.
 TIED = {"encoder.embed_tokens.weight"}
 
@@ -74,19 +76,29 @@ class Said(nn.Module):
         self.queries = nn.Parameter(torch.randn(2, len(classes), width))
         self.out = nn.ModuleDict({name: nn.Linear(width, n) for name, n in classes.items()})
 
-    def loss(self, text: Tensor, pair: Sequence[Scenes]) -> Tensor:
-        """Cross-entropies over captions `[b, l, d]` of pairs; colours where the style has them."""
+    def loss(self, text: Tensor, pair: Sequence[Scenes], spoken: Tensor) -> Tensor:
+        """Cross-entropies over captions `[b, l, d]` of pairs, where something is said, `[b]`;
+        colours where the style has them.
+        """
         text = text.float()
         scores = torch.einsum("bld,kad->bkal", text, self.queries)
-        scores = scores.masked_fill(~text.any(-1)[:, None, None], float("-inf"))
+        scores = scores.masked_fill(~(text != 0).any(-1)[:, None, None], float("-inf"))
         read = torch.einsum("bkal,bld->abkd", scores.softmax(-1), text)
         total = text.new_zeros(())
         for (name, out), part in zip(self.out.items(), read, strict=True):
             for k, scenes in enumerate(pair):
                 each = F.cross_entropy(out(part[:, k]), getattr(scenes, name), reduction="none")
-                counts = scenes.style < STYLES.index("bw") if name == "colour" else each > -1
+                counts = spoken * coloured(scenes.style) if name == "colour" else spoken
                 total = total + (each * counts).sum() / counts.sum().clamp(min=1)
         return total
+
+
+def coloured(style: Tensor) -> Tensor:
+    """1 where a style shows colours, else 0."""
+    shows = torch.ones_like(style, dtype=torch.float32)
+    for name in GRAY:
+        shows = shows * (style != STYLES.index(name))
+    return shows
 
 
 class Learner(nn.Module):
@@ -105,6 +117,16 @@ class Learner(nn.Module):
                 if name.endswith("scale_shift_table") or "time_proj" in name:
                     parameter.mul_(0.1)
 
+    def read(self, ids: Tensor) -> Tensor:
+        """Embeddings `[b, l, d]` of captions' ids `[b, l]`, zero past their ends."""
+        mask = ids != 0
+        # As what is added to scores; given as 0 and 1, transformers would wait for a GPU to see
+        # whether anything is masked at all.
+        added = (~mask)[:, None, None] * torch.finfo(torch.float32).min
+        dtype = self.text.shared.weight.dtype
+        embeds = self.text(input_ids=ids, attention_mask=added.to(dtype)).last_hidden_state
+        return embeds * mask[..., None].to(embeds.dtype)
+
 
 def to_compute(module: nn.Module, dtype: torch.dtype) -> None:
     """Cast the parameters, but not those that a checkpoint keeps in float32."""
@@ -114,16 +136,45 @@ def to_compute(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def take_weights(learner: Learner, folder: Path) -> None:
-    """Begin with the transformer and text encoder of a checkpoint of the same shape."""
+    """Begin with the transformer and text encoder of a checkpoint of the same width, which may have
+    fewer layers and know fewer words.
+    """
     try:
         weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
-        learner.transformer.load_state_dict(weights)
+        learner.transformer.load_state_dict(deeper(weights, TINY.num_layers))
         text = load_file(folder / "text_encoder" / "model.safetensors")
+        known = text["shared.weight"]
+        words = learner.text.shared.weight.detach() * known.float().std()
+        words[: len(known)] = known.float()
+        text["shared.weight"] = words
         missing, extra = learner.text.load_state_dict(text, strict=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{folder}: cannot begin with these weights: {error}") from error
     if extra or set(missing) - TIED:
         raise ValueError(f"{folder}: its text_encoder lacks {missing} and has {extra} beyond")
+
+
+def deeper(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """A transformer's weights with blocks added evenly until there are so many `layers`.
+
+    A new block is a copy of the one before it whose last layers are zero, so that it passes on what
+    it is given: the function stays as it is.
+    """
+    blocks: dict[int, dict[str, Tensor]] = {}
+    rest: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if name.startswith("blocks."):
+            _, number, inner = name.split(".", 2)
+            blocks.setdefault(int(number), {})[inner] = value
+        else:
+            rest[name] = value
+    places = [i * layers // len(blocks) for i in range(len(blocks))]
+    for k in range(layers):
+        own = max(i for i, place in enumerate(places) if place <= k)
+        for inner, value in blocks[own].items():
+            silent = places[own] != k and inner.startswith(LAST_LAYERS)
+            rest[f"blocks.{k}.{inner}"] = torch.zeros_like(value) if silent else value
+    return rest
 
 
 def averaged(folder: Path) -> Learner:

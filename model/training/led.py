@@ -17,6 +17,20 @@ from model.vae import VAE
 FACTOR = 4
 
 
+def moments(frames: int, tail: int) -> Tensor:
+    """The seconds `[f]` of a clip's own time at which its frames are, if it is led.
+
+    With one latent frame given at the end, time slows down over the last half before, and stands
+    from the arrival on.
+    """
+    number = torch.arange(frames).float()
+    if tail == 1:
+        arrival = frames - FACTOR * tail
+        late = ((number - arrival / 2) / (arrival / 2)).clamp(0, 1)
+        number = number.clamp(max=arrival) - late**2 * arrival / 4
+    return number / 16
+
+
 def lead(
     batch: Scenes, frames: int, aspect: float, tail: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,12 +44,9 @@ def lead(
         return torch.rand(shape, generator=generator)
 
     n, arrival = len(batch), frames - FACTOR * tail
-    number = torch.arange(frames).float()
-    if tail == 1:  # slows down over its last half, and stands from its arrival on
-        late = ((number - arrival / 2) / (arrival / 2)).clamp(0, 1)
-        number = number.clamp(max=arrival) - late**2 * arrival / 4
-    x, y, r = scenes.track(batch, number / 16, scenes.OPENING_S, aspect, wraps=False)
-    inside = scenes.track(batch, number[:1] / 16, scenes.OPENING_S, aspect)
+    seconds = moments(frames, tail)
+    x, y, r = scenes.track(batch, seconds, scenes.OPENING_S, aspect, wraps=False)
+    inside = scenes.track(batch, seconds[:1], scenes.OPENING_S, aspect)
     x, y = x - x[:, :1] + inside[0], y - y[:, :1] + inside[1]
     departure = (FACTOR * torch.randint(frames // 8, (n, 1), generator=generator) + 1).float()
     way = ((torch.arange(frames)[None] - departure) / (arrival - departure)).clamp(0, 1)

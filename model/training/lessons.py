@@ -1,17 +1,14 @@
 """What one step of the transformer's training is about: clips, given frames, noise levels."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from model.schedule import shifted
-from model.training import captions
-from model.training.latents import BUCKETS, LATER, LONG, Bucket, Clips, Pool
+from model.training.latents import LATER
+from model.training.pools import BUCKETS, LONG, Bucket, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.
 OPENINGS = (
@@ -40,16 +37,17 @@ LONG_CONTINUATIONS = (
 # At the beginning of clips that are led to their end.
 LED = ((0, 0.05), (1, 0.30), (2, 0.15), (3, 0.35), (4, 0.15))
 LONG_LED = ((0, 0.05), (1, 0.35), (2, 0.05), (3, 0.12), (4, 0.31), (5, 0.07), (6, 0.05))
-# Latent frames of a clip that a step shows: stills, beginnings and whole clips. A shape is drawn
-# once for all frames, and a step holds seven times as many stills as clips: most is learnt there.
-LENGTHS = ((1, 0.48), (3, 0.22), (7, 0.30))
-# The same of two objects: which attribute is whose is learnt of all things the slowest.
-PAIR_LENGTHS = ((1, 0.62), (3, 0.14), (7, 0.24))
+# Latent frames of a clip of 25 frames that a step shows: its beginning or all of it. Stills have
+# buckets of their own: a shape is drawn once for all frames, and a step holds seven times as many
+# stills as clips.
+LENGTHS = ((3, 0.40), (7, 0.60))
+#: Frames of the clips that most of training shows.
+SHORT = 25
 # How often a clip as long as a window is shown whole; else it loses some of its end, or, if it is
 # led there, some of its beginning where it does not open.
 WHOLE = 0.7
 # How often a drawn clip of a shape is kept: what is harder to draw is shown more often.
-ODDS = {"ball": 0.4, "square": 0.5, "triangle": 0.7, "star": 0.8, "heart": 0.5, "ring": 1.0}
+ODDS = {"ball": 0.6, "square": 0.6, "triangle": 0.7, "heart": 0.7, "moon": 0.8, "diamond": 0.8}
 # How many latent frames a clip that does not open may lose at its beginning: then it begins, as
 # the windows of a long video do, with a latent frame that stands for four frames.
 CUT = 3
@@ -75,33 +73,39 @@ DETAIL_NOISE = 0.55
 
 
 def draw_clean(clips: Clips, generator: torch.Generator, bucket: Bucket) -> Tensor:
-    """Which latent frames are given, `[b, t]`; clips that do not open always get some."""
+    """Which latent frames are given, `[b, t]`, all clips alike; clips that do not open always get
+    some.
+    """
     b, t = clips.latents.shape[0], clips.latents.shape[2]
-    clean = torch.zeros(b, t, dtype=torch.bool)
     long = bucket.frames == LONG
     heads = (LONG_LED if long else LED) if bucket.led else ((0, 1.0),)
     led = tuple(((head, bucket.tail), share) for head, share in heads)
     openings = LONG_OPENINGS if long else OPENINGS
     openings = PAIR_LONG_OPENINGS if long and bucket.objects == 2 else openings
     continuations = LONG_CONTINUATIONS if long else CONTINUATIONS
-    for i in range(b):
-        table = continuations if clips.scenes.phase[i] > 0 else openings
-        table = DETAIL if bucket.detail else led if bucket.tail else table
+    frame = torch.arange(t)
+
+    def drawn(table: tuple[tuple[tuple[int, int], float], ...]) -> Tensor:
         shares = torch.tensor([share for _, share in table])
-        head, tail = table[int(torch.multinomial(shares, 1, generator=generator))][0]
-        clean[i, : min(head, t - tail - 1)] = True
-        clean[i, t - tail :] = True
-    return clean
+        pick = torch.multinomial(shares, b, replacement=True, generator=generator)
+        ends = torch.tensor([ends for ends, _ in table])[pick]
+        head, tail = torch.minimum(ends[:, :1], t - ends[:, 1:] - 1), ends[:, 1:]
+        return (frame < head) | (frame >= t - tail)
+
+    if bucket.detail or bucket.tail:
+        return drawn(DETAIL if bucket.detail else led)
+    goes_on = clips.later[:, None]
+    return torch.where(goes_on, drawn(continuations), drawn(openings))
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """The clips of one step, what is said of them, which of their frames are clean, and the noise
-    of the others.
+    """The clips of one step, which of their frames are clean, and the noise of the others. All but
+    the clips are tensors of the host.
     """
 
     clips: Clips
-    texts: list[str]
+    spoken: Tensor  # [b], of which clips something is said
     clean: Tensor  # [b, t]
     level: Tensor  # [b], sigma of the noisy frames
     bent: Tensor  # [b], which clips are under their noise as they were drawn wrong
@@ -121,19 +125,19 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         return int(torch.multinomial(torch.tensor(shares), 1, generator=generator))
 
     k = choose([bucket.share for bucket in BUCKETS])
-    bucket, full = BUCKETS[k], pools[k].latent_shape[1]
+    bucket, full = BUCKETS[k], BUCKETS[k].latent_size[0]
     long = bucket.frames == LONG
     t = full
-    if not (bucket.detail or bucket.tail or long):
-        t = draw_length(bucket, generator)
-    later = 0.5 if bucket.tail or long else LATER if t == full else 0
+    if bucket.frames == SHORT and bucket.whole:
+        t = draw_length(generator)
+    later = 0.5 if bucket.tail or long else LATER if t == full > 1 else 0
     free = bucket.detail or not bucket.led
     opening = None if free else float(uniform(1)) >= later
     per_frame = bucket.height * bucket.width // 1024
     clips = pools[k].sample(
         max(1, tokens // (per_frame * t)), generator, opening=opening, odds=ODDS
     )
-    goes_on = opening is False and bool((clips.scenes.phase > 0).all())
+    goes_on = opening is False and bool(clips.later.all())
     start = randint(CUT + 1) if goes_on else 0
     if long and bucket.led and float(uniform(1)) >= WHOLE:
         if not bucket.tail:
@@ -145,8 +149,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     if t > 1:
         clean = draw_clean(clips, generator, bucket)
     b = len(clips.scenes)
-    texts = say(clips, generator)
-    texts = ["" if u < SILENT else text for u, text in zip(uniform(b).tolist(), texts, strict=True)]
+    spoken = uniform(b) >= SILENT
     level = uniform(b) * DETAIL_NOISE if bucket.detail else draw_level(b, generator)
     if bucket.objects == 2:
         early = shifted(uniform(b), PAIR_SHIFT)
@@ -156,7 +159,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
     low, high = BENT_NOISE
     bent = (uniform(b) < BENT * bucket.bent) & (low <= level) & (level <= high)
-    return Lesson(clips, texts, clean, level, bent, own)
+    return Lesson(clips, spoken, clean, level, bent, own)
 
 
 def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> Lesson:
@@ -173,13 +176,13 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         k
         for k, b in enumerate(BUCKETS)
         if not b.detail
-        and (goes_on or not b.tail)
+        and (b.frames > 1 if goes_on else not b.tail)
         and (b.objects == 1 or (b.frames != LONG and not goes_on))
     ]
     k = kinds[choose([BUCKETS[k].share for k in kinds])]
-    bucket, t = BUCKETS[k], pools[k].latent_shape[1]
-    if bucket.frames != LONG and not goes_on:
-        t = draw_length(bucket, generator)
+    bucket, t = BUCKETS[k], BUCKETS[k].latent_size[0]
+    if bucket.frames == SHORT and not goes_on:
+        t = draw_length(generator)
     count = max(1, tokens // (4 * bucket.height * bucket.width // 1024 * t))
     clips = pools[k].sample(count, generator, opening=not goes_on, odds=ODDS)
     clips = clips.between(0, t)
@@ -188,43 +191,19 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     if goes_on:
         clean = draw_clean(clips, generator, bucket)
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * torch.rand(b, generator=generator)
-    texts = say(clips, generator)
-    return Lesson(clips, texts, clean, torch.ones(b), torch.zeros(b, dtype=torch.bool), own)
+    said, none = torch.ones(b, dtype=torch.bool), torch.zeros(b, dtype=torch.bool)
+    return Lesson(clips, said, clean, torch.ones(b), none, own)
 
 
-def draw_length(bucket: Bucket, generator: torch.Generator) -> int:
-    """How many latent frames of a bucket's clips a step shows."""
-    lengths = LENGTHS if bucket.objects == 1 else PAIR_LENGTHS
-    shares = torch.tensor([share for _, share in lengths])
-    return lengths[int(torch.multinomial(shares, 1, generator=generator))][0]
-
-
-def say(clips: Clips, generator: torch.Generator) -> list[str]:
-    """A caption of each clip."""
-    if len(clips.objects) == 1:
-        return captions.describe(clips.scenes, generator)
-    (first, _), (second, _) = clips.objects
-    return captions.describe_two(first, second, generator)
+def draw_length(generator: torch.Generator) -> int:
+    """How many latent frames of clips of 25 frames a step shows."""
+    shares = torch.tensor([share for _, share in LENGTHS])
+    return LENGTHS[int(torch.multinomial(shares, 1, generator=generator))][0]
 
 
 def beside(clean: Tensor) -> Tensor:
     """Which latent frames are next to given ones, `[b, t]`: a step there is a seam."""
     return (F.max_pool1d(clean.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0) & ~clean
-
-
-class Lessons(IterableDataset[Lesson]):
-    """Lessons without end, for a DataLoader whose processes each draw their own."""
-
-    def __init__(self, tokens: int, pools: Callable[[], list[Pool]], seed: int) -> None:
-        self.tokens, self.pools, self.seed = tokens, pools, seed
-
-    def __iter__(self) -> Iterator[Lesson]:
-        torch.set_num_threads(1)
-        info, pools = get_worker_info(), self.pools()
-        first, stride = (0, 1) if info is None else (info.id, info.num_workers)
-        for number in count(first, stride):
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-            yield draw_lesson(self.tokens, pools, generator)
 
 
 def draw_level(count: int, generator: torch.Generator) -> Tensor:

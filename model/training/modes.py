@@ -15,7 +15,7 @@ from model import Pipeline, Request
 from model.training import captions, pairs
 from model.training.cases import FPS, Case, case, cases, psnr, right, to_image
 from model.training.detector import ATTRIBUTES, Detector
-from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.training.scenes import COLOURS, GRAY, MOTIONS, SHAPES, STYLES, Scenes
 from model.vae import VAE
 
 CLIP = 25  # frames of a short clip, and of one that is gone on from
@@ -34,7 +34,10 @@ UNSEEN = {
     "ball": "orb", "square": "hexahedron", "triangle": "delta", "star": "asterisk",
     "heart": "valentine", "ring": "hula", "red": "crimson", "orange": "apricot",
     "yellow": "lemon", "green": "jade", "blue": "azure", "purple": "mauve",
-    "pink": "magenta", "white": "ivory",
+    "pink": "magenta", "white": "ivory", "cross": "crucifix", "diamond": "lozenge",
+    "moon": "lune", "car": "sedan", "house": "cottage", "tree": "oak", "boat": "vessel",
+    "fish": "mackerel", "bird": "sparrow", "rocket": "missile", "person": "pedestrian",
+    "turquoise": "aquamarine", "brown": "chestnut", "gray": "slate", "black": "ebony",
 }  # fmt: skip
 
 # Numbers are averaged, the rest counted; None says nothing.
@@ -376,7 +379,7 @@ def adversaries(detector: Detector, count: int = 40) -> dict[str, float]:
             or int(detector.look(stopped).motion[0]) != int(asked.scene.motion[0]),
         }
         for name, scene in others.items():
-            if name == "colour" and int(scene.style[0]) >= 2:
+            if name == "colour" and STYLES[int(scene.style[0])] in GRAY:
                 continue
             seen = right(detector.look(replace(asked, scene=scene).real(CLIP)), asked.scene)
             found[f"another {name}"] = seen[name] is False

@@ -49,6 +49,8 @@ def sample(
     table = scenes.allowed(held_out=held_out)
     fits = table[:, 2] == first.background[:, None]
     fits &= table[:, 1] != first.colour[:, None]
+    glows = first.style == scenes.STYLES.index("neon")
+    fits &= ~(glows[:, None] & scenes.dull(table[:, 1]))
     row = table[torch.multinomial(fits.float(), 1, generator=generator)[:, 0]]
     across = uniform(count) < (0.5 if aspect == 1 else (1 - upright) * float(aspect > 1))
     reach = torch.where(across, aspect, 1.0)
@@ -63,7 +65,8 @@ def sample(
         pair.append(replace(scene, motion=motion, x=x, y=y))
     first, second = pair
     shared = {name: getattr(first, name) for name in ("background", "style", "seed", "phase")}
-    return first, replace(second, shape=row[:, 0], colour=row[:, 1], **shared)
+    motion = scenes.unless_round(second.motion, row[:, 0])
+    return first, replace(second, shape=row[:, 0], colour=row[:, 1], motion=motion, **shared)
 
 
 def last_long(
@@ -112,6 +115,7 @@ def render(
     height: int,
     width: int,
     *,
+    fps: float = 16.0,
     bends: tuple[list[Bend], list[Bend]] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Draw the clips `[b, 3, f, h, w]` in [-1, 1], and what of each object is seen `[b, f, h, w]`.
@@ -122,13 +126,15 @@ def render(
     first, second = pair
     room = torch.where(side_by_side(first, second), aspect, 1.0)
     scale = (1.5 * APART * room).clamp(max=0.9)[:, None]
-    seconds = torch.arange(frames, device=first.x.device) / 16
+    seconds = torch.arange(frames, device=first.x.device) / fps
 
     def path(scene: Scenes) -> tuple[Tensor, Tensor, Tensor]:
-        x, y, r = scenes.track(scene, seconds, scenes.OPENING_S, aspect)
+        x, y, r = scenes.track(scene, seconds, scenes.OPENING_S, aspect, roam=scale * 0.8)
         return x, y, r * scale
 
     size = (frames, height, width)
-    behind, below = scenes.render(second, *size, path=path(second), bends=bends[1])
-    picture, above = scenes.render(first, *size, path=path(first), bends=bends[0], on=behind)
+    behind, below = scenes.render(second, *size, fps=fps, path=path(second), bends=bends[1])
+    picture, above = scenes.render(
+        first, *size, fps=fps, path=path(first), bends=bends[0], on=behind
+    )
     return picture, (above, below * (1 - above))

@@ -47,7 +47,7 @@ class Gradients:
 
 # Adds one step's gradients to the model's, given the share of the training that is over; returns
 # the terms of its loss.
-Backward = Callable[[torch.Generator, float], dict[str, float]]
+Backward = Callable[[torch.Generator, float], dict[str, Tensor]]
 
 
 class Helpers:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from model.schedule import ScheduleConfig, schedule
-from model.text import TextEncoder
 from model.training import pairs
-from model.training.geometry import nearest, overlap
-from model.training.latents import Clips
+from model.training.geometry import nearest, overlap, turns
 from model.training.learner import Learner, remade
 from model.training.lessons import BESIDE_WEIGHT, Lesson, beside
+from model.training.pools import Clips
+from model.training.reading import silence_of
 from model.training.reward import SEEN, Reward, cross_entropies
 from model.training.scenes import Scenes
 
@@ -38,11 +38,7 @@ BENT_WEIGHT, OFF_WEIGHT = 2.0, 2.0
 
 
 def loss_of(
-    learner: Learner,
-    tokenizer: TextEncoder,
-    reward: Reward,
-    lesson: Lesson,
-    generator: torch.Generator,
+    learner: Learner, reward: Reward, lesson: Lesson, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """How far clips made of a lesson's prompts are from their shapes: `reward` by their class,
     `bent` by the outline in the opening frame, and `right`, the share of frames that have them.
@@ -58,7 +54,7 @@ def loss_of(
     levels = schedule(SCHEDULE, STEPS).sigmas.tolist()
     latest = LAST if lesson.own is None else LAST_PLACE
     last = int(torch.randint(FIRST, latest + 1, (), generator=generator))
-    both = tokenizer.encode(lesson.texts + [""] * b)
+    both = learner.read(torch.cat([clips.ids, silence_of(clips.ids)]))
     if lesson.own is not None:
         own = remade(learner, given, noise, both[:b], lesson.own.to(weight.device))
         given = torch.where(clean.long().cumprod(1).bool()[:, None, :, None, None], own, given)
@@ -87,7 +83,8 @@ def loss_of(
         wrong = torch.stack(list(cross_entropies(scores, scenes, seen).values())).sum(0)
         right = (logits["shape"].argmax(-1) == scenes.shape[:, None]).float()
         mask = where[:, 0].sigmoid()
-        outline = nearest(mask.detach().cpu(), scenes.shape.cpu()).to(mask)
+        asked_of = scenes.to("cpu")
+        outline = nearest(mask.detach().cpu(), asked_of.shape, turns(asked_of)).to(mask)
         with torch.no_grad():
             there = reward(half(clips.latents.float()))[1].sigmoid()
         near = 1 + (BESIDE_WEIGHT - 1) * beside(clean[rows]).float()

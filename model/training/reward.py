@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.training.geometry import FINE, overlap, true_mask
-from model.training.latents import BUCKETS, Pool, count_path
+from model.training.latents import new_pools
 from model.training.learner import TINY
 from model.training.log import Log
-from model.training.scenes import BACKGROUNDS, COLOURS, SHAPES, STYLES, Scenes
+from model.training.pools import BUCKETS
+from model.training.scenes import BACKGROUNDS, COLOURS, GRAY, SHAPES, STYLES, Scenes
 
 OBJECT = {"shape": len(SHAPES), "colour": len(COLOURS)}
 AROUND = {"background": len(BACKGROUNDS), "style": len(STYLES)}
@@ -66,7 +67,7 @@ def cross_entropies(logits: dict[str, Tensor], scenes: Scenes, seen: Tensor) -> 
     their colours in styles that have some.
     """
     counts = dict.fromkeys(logits, torch.ones_like(seen)) | {"shape": seen}
-    colourless = torch.tensor([style in ("bw", "sketch") for style in STYLES], device=seen.device)
+    colourless = torch.tensor([style in GRAY for style in STYLES], device=seen.device)
     counts["colour"] = seen * ~colourless[scenes.style][:, None]
     out: dict[str, Tensor] = {}
     for name, scores in logits.items():
@@ -80,12 +81,15 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
     """Learn from the pool of a transformer's training folder; writes `reward.safetensors` there."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    buckets = [b for b in BUCKETS if not (b.detail or b.tail) and b.objects == 1]
-    missing = [b.name for b in buckets if not count_path(folder / "pool", b).exists()]
-    if missing:
+    if not (folder / "pool").exists():
         raise ValueError(f"{folder}/pool: no clips yet; run the transformer stage first")
-    pools = [Pool(folder / "pool", bucket, TINY.in_channels, clips, "r") for bucket in buckets]
-    shares = torch.tensor([bucket.share for bucket in buckets])
+    whole = new_pools(TINY.in_channels, clips, folder=folder / "pool", device="cpu")
+    pools = [
+        pool
+        for pool, b in zip(whole, BUCKETS, strict=True)
+        if not (b.detail or b.tail) and b.objects == 1 and pool.drawn
+    ]
+    shares = torch.tensor([pool.bucket.share for pool in pools])
     reward = Reward(TINY.in_channels)
     optimizer = torch.optim.AdamW(reward.parameters(), lr=2e-3, weight_decay=0.01)
     log = Log(folder / "reward.jsonl", f"reward {minutes:.0f} min")

@@ -9,33 +9,25 @@ of the middle layer, which binds words to places long before the flow loss does.
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.fx.experimental import _config as fx_config
 
-from model.text import TextEncoder
 from model.training import checkpoints, language, latents, refl, reward
-from model.training.latents import BUCKETS, Pool, count_path
+from model.training.latents import Filling
 from model.training.learner import TINY, Learner, remade, take_weights, to_compute
-from model.training.lessons import (
-    BESIDE_WEIGHT,
-    Lesson,
-    Lessons,
-    beside,
-    draw_lesson,
-    draw_wishes,
-)
+from model.training.lessons import BESIDE_WEIGHT, Lesson, beside, draw_lesson, draw_wishes
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
+from model.training.pools import RECORD, SAID, Pool
+from model.training.reading import silence_of
+from model.training.weights import load_vae
 
 # Matrices that AdamW steps: embeddings, and the layers that meet data, truth and what was said.
 PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "said", "attention_bias")
@@ -47,6 +39,8 @@ OBJECT_WEIGHT = 5.0
 # A clip's opening has half the deviation of later latent frames, and so a quarter of their errors;
 # yet it is where the shape is drawn.
 OPENING_WEIGHT = 3.0
+# Steps whose losses are told together, as a GPU has to be waited for to know them.
+TOLD_TOGETHER = 10
 # Share of the steps that learn from the reward model, if there is one, and how much they weigh.
 REWARDED, REWARD_WEIGHT = 0.25, 0.1
 
@@ -61,10 +55,11 @@ class TransformerRun:
     tokens: int = 4200  # a step
     clips: int = 40_000  # size of the pool
     wait_for: int = 600  # clips in the pool before training begins
+    compiled: bool = False  # the transformer's blocks, by torch.compile
     lr: float = 1.5e-3
     seed: int = 0
     workers: int = 1  # processes that compute gradients, this one included
-    loaders: int = 0  # processes that draw lessons ahead, for a GPU that would wait for them
+    loaders: int = 0  # processes that draw clips, for a trainer that encodes them itself
     device: str = "cpu"
     bf16: bool = True
     start: Path | None = None  # a checkpoint folder to begin with, instead of random weights
@@ -82,16 +77,12 @@ def velocity_to(x: Tensor, given: Tensor, noise: Tensor, sigma: Tensor) -> Tenso
 
 
 def loss_of(
-    learner: Learner,
-    tokenizer: TextEncoder,
-    lesson: Lesson,
-    truth_weight: float,
-    generator: torch.Generator,
+    learner: Learner, lesson: Lesson, truth_weight: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The flow loss, most of it where the object is, and the head's loss."""
     dtype = learner.transformer.proj_out.weight.dtype
     device = learner.transformer.proj_out.weight.device
-    clips, clean = lesson.clips.to(device), lesson.clean.to(device)
+    clips, clean = lesson.clips.to(device), lesson.clean.to(device, non_blocking=True)
     b, _, t, _, _ = clips.latents.shape
     x = clips.latents.float()
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -102,10 +93,12 @@ def loss_of(
 
     # Given frames carry up to 5 % noise, as the frames of an earlier window do.
     trace = 0.05 * uniform() * (uniform() < 0.5)
-    sigma = torch.where(clean, trace[:, None], lesson.level.to(device)[:, None])  # b t
+    level = lesson.level.to(device, non_blocking=True)
+    sigma = torch.where(clean, trace[:, None], level[:, None])  # b t
     noise = torch.randn(x.shape, generator=draws, device=device)
-    text = tokenizer.encode(lesson.texts)
-    wrong = lesson.bent.to(device)[:, None] & ~clean
+    spoken = lesson.spoken.to(device, non_blocking=True)
+    text = learner.read(torch.where(spoken[:, None], clips.ids, silence_of(clips.ids)))
+    wrong = lesson.bent.to(device, non_blocking=True)[:, None] & ~clean
     given = torch.where(wrong[:, None, :, None, None], clips.bent.float(), x)
     target = velocity_to(x, given, noise, sigma)
     if lesson.own is not None:
@@ -115,8 +108,7 @@ def loss_of(
     mixed = torch.lerp(given, noise, sigma[:, None, :, None, None])
 
     middle: list[Tensor] = []
-    block = learner.transformer.blocks[TINY.num_layers // 2 - 1]
-    handle = block.register_forward_hook(lambda *args: middle.append(args[2]))
+    handle = middle_block(learner).register_forward_hook(lambda *args: middle.append(args[2]))
     velocity = learner.transformer(mixed.to(dtype), sigma * 1000, text)
     handle.remove()
     error = (velocity.float() - target) ** 2
@@ -128,14 +120,31 @@ def loss_of(
     cells = 1 + OBJECT_WEIGHT * near.repeat_interleave(2, 2).repeat_interleave(2, 3)
     weight = (weight[:, :, None, None] * cells)[:, None]
     flow = error * weight / (weight.sum() * error.shape[1])
-    opening = clips.scenes.phase == 0
-    flow = flow.sum() + (OPENING_WEIGHT - 1) * flow[opening, :, 0].sum()
+    opening = (clips.scenes.phase == 0)[:, None, None, None]
+    flow = flow.sum() + (OPENING_WEIGHT - 1) * (flow[:, :, 0] * opening).sum()
     head = learner.truth.loss(middle[0].flatten(1, -2), clips, ~clean)
-    spoken = torch.tensor([bool(caption) for caption in lesson.texts], device=device)
-    if len(clips.objects) == 2 and spoken.any():
-        head = head + learner.said.loss(text[spoken], [s.take(spoken) for s, _ in clips.objects])
+    if len(clips.objects) == 2:
+        head = head + learner.said.loss(text, [s for s, _ in clips.objects], spoken)
     name = "still" if t == 1 else "video"
     return {"loss": flow + truth_weight * head, name: flow.detach(), "truth": head.detach()}
+
+
+def middle_block(learner: Learner) -> nn.Module:
+    """The block whose tokens the truth is read from."""
+    return learner.transformer.blocks[TINY.num_layers // 2 - 1]
+
+
+def compile_blocks(learner: Learner) -> None:
+    """Compile the blocks, once for all sizes.
+
+    The first and the middle one stay as they are: what the first is given is a view, and the middle
+    one has a hook, for either of which all would be compiled again.
+    """
+    # Sizes that happen to be alike once are no rule: one more reason to compile again.
+    fx_config.use_duck_shape = False
+    for block in learner.transformer.blocks[1:]:
+        if block is not middle_block(learner):
+            block.compile(dynamic=True)
 
 
 def train(run: TransformerRun) -> None:
@@ -143,106 +152,124 @@ def train(run: TransformerRun) -> None:
     torch.manual_seed(run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     language.build_tokenizer(run.folder)
-    filler = latents.start_filling(
-        run.folder / "pool", run.vae, clips=run.clips, seed=run.seed, device=run.device
-    )
     learner = Learner()
     if run.start is not None:
         take_weights(learner, run.start)
     learner.to(run.device)
-    tokenizer = _text(learner, run.folder)
     weights = Weights(learner, lr=run.lr, ema=0.998, plain=PLAIN, held=HELD)
     if run.bf16:
         to_compute(learner, torch.bfloat16)
-    spent = 0.0
+    spent, seed = 0.0, run.seed
     if (found := checkpoints.load(run.folder / "state")) is not None:
         weights.restore(found[0])
         spent = found[1]["minutes"]
-    _wait_for_pools(run, filler)
+        seed += weights.steps  # a run that goes on is shown other clips, if these are not on disk
+    pools = _pools(run)
+    filling, filler = None, None
+    if run.loaders:
+        dtype = torch.bfloat16 if run.bf16 else torch.float32
+        vae = load_vae(run.vae).to(run.device, dtype).requires_grad_(requires_grad=False)
+        filling = Filling(vae, pools, run.folder, seed=seed, loaders=run.loaders)
+    else:
+        filler = latents.start_filling(
+            run.folder / "pool", run.vae, run.folder, clips=run.clips, seed=run.seed
+        )
+    if run.compiled:
+        compile_blocks(learner)
+        _rehearse(learner, run)
+    if filling is not None:
+        filling.until(run.wait_for)
+    elif filler is not None:
+        _wait_for(pools, run, filler)
     helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=run.seed)
-    backward = backward_of(learner, tokenizer, _draw(run, weights.steps), run)
+    backward = backward_of(learner, run, pools)
     log = Log(run.folder / "log.jsonl", f"transformer {run.minutes:.0f} min")
-    start, saved = time.monotonic() - spent * 60, time.monotonic()
-    while (minutes := (time.monotonic() - start) / 60) < run.minutes:
+    begun = saved = time.monotonic()
+    told: list[dict[str, Tensor]] = []
+    while (minutes := spent + (time.monotonic() - begun) / 60) < run.minutes:
         done = minutes / run.minutes
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
         terms = backward(generator, done)
-        helped = helpers.join_in(learner, done)
+        terms["helped"] = torch.tensor(float(helpers.join_in(learner, done)))
         scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
-        norm = weights.step(scale)
-        log.step(weights.steps, done, **terms, norm=norm, helped=helped)
-        if time.monotonic() - saved > 300:
-            checkpoints.save(
-                run.folder / "state", weights.state(), {"step": weights.steps, "minutes": minutes}
-            )
+        terms["norm"] = weights.step(scale)
+        if filling is not None:
+            filling.go_on(time.monotonic() - begun)
+        told.append(terms)
+        if len(told) == TOLD_TOGETHER:
+            clips = float(sum(pool.drawn for pool in pools))
+            for number, each in enumerate(told, weights.steps - TOLD_TOGETHER + 1):
+                log.step(number, done, **{k: float(v) for k, v in each.items()}, clips=clips)
+            told = []
+        if time.monotonic() - saved > 240:
+            _save(run, weights, minutes)
             saved = time.monotonic()
-    checkpoints.save(
-        run.folder / "state", weights.state(), {"step": weights.steps, "minutes": run.minutes}
-    )
+    _save(run, weights, run.minutes)
     log.close()
     helpers.close()
-    filler.terminate()
+    if filling is not None:
+        filling.close()
+    if filler is not None:
+        filler.terminate()
 
 
-def backward_of(
-    learner: Learner,
-    tokenizer: TextEncoder,
-    draw: Callable[[torch.Generator], Lesson],
-    run: TransformerRun,
-) -> Backward:
+def backward_of(learner: Learner, run: TransformerRun, pools: list[Pool]) -> Backward:
     """What computes the gradients of one step; returns the terms of its loss."""
     judge = None if run.reward is None else reward.load(run.reward).to(run.device)
-    pools = _pools(run)
 
-    def backward(generator: torch.Generator, done: float) -> dict[str, float]:
+    def backward(generator: torch.Generator, done: float) -> dict[str, Tensor]:
         if judge is not None and float(torch.rand((), generator=generator)) < REWARDED:
             lesson = draw_wishes(run.tokens, pools, generator)
-            terms = refl.loss_of(learner, tokenizer, judge, lesson, generator)
+            terms = refl.loss_of(learner, judge, lesson, generator)
             terms["loss"] = terms["loss"] * REWARD_WEIGHT
         else:
             truth_weight = 0.5 if done < 0.75 else 0.1
-            terms = loss_of(learner, tokenizer, draw(generator), truth_weight, generator)
-        terms["loss"].backward()
-        return {k: float(v.detach()) for k, v in terms.items() if k != "loss"}
+            lesson = draw_lesson(run.tokens, pools, generator)
+            terms = loss_of(learner, lesson, truth_weight, generator)
+        terms.pop("loss").backward()
+        return {k: v.detach() for k, v in terms.items()}
 
     return backward
 
 
 def prepare(learner: Learner, run: TransformerRun) -> Backward:
     """`backward_of` in another process, whose learner shares the trainer's weights."""
-    draw = partial(draw_lesson, run.tokens, _pools(run))
-    return backward_of(learner, _text(learner, run.folder), draw, run)
-
-
-def _draw(run: TransformerRun, step: int) -> Callable[[torch.Generator], Lesson]:
-    """Lessons drawn here by a step's generator, or ahead by other processes."""
-    if not run.loaders:
-        return partial(draw_lesson, run.tokens, _pools(run))
-    data = Lessons(run.tokens, partial(_pools, run), seed=run.seed + step)
-    loader = DataLoader(
-        data, batch_size=None, num_workers=run.loaders, multiprocessing_context="spawn"
-    )
-    lessons = iter(loader)
-    return lambda _: next(lessons)
-
-
-def _text(learner: Learner, folder: Path) -> TextEncoder:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
-    return TextEncoder(learner.text, tokenizer, language.MAX_LENGTH)
+    return backward_of(learner, run, _pools(run))
 
 
 def _pools(run: TransformerRun) -> list[Pool]:
     channels = json.loads((run.vae / "vae" / "config.json").read_text())["z_dim"]
-    folder = run.folder / "pool"
-    return [Pool(folder, bucket, channels, run.clips, "r") for bucket in BUCKETS]
+    folder = None if run.loaders else run.folder / "pool"
+    return latents.new_pools(channels, run.clips, folder=folder, device=run.device)
 
 
-def _wait_for_pools(run: TransformerRun, filler: BaseProcess) -> None:
+def _wait_for(pools: list[Pool], run: TransformerRun, filler: BaseProcess) -> None:
     while True:
-        paths = [count_path(run.folder / "pool", bucket) for bucket in BUCKETS]
-        counts = [int(p.read_text()) if p.exists() else 0 for p in paths]
+        counts = [pool.drawn for pool in pools]
         if sum(counts) >= min(run.wait_for, run.clips) and min(counts) > 0:
             return
         if not filler.is_alive():
             raise ValueError("the process that renders and encodes clips ended; its error is above")
         time.sleep(1)
+
+
+def _rehearse(learner: Learner, run: TransformerRun) -> None:
+    """Have all be compiled, on noise."""
+    pools = latents.new_pools(TINY.in_channels, 400, folder=None, device=run.device)
+    for k, pool in enumerate(pools):
+        t, h, w = pool.bucket.latent_size
+        noise = torch.randn(2, TINY.in_channels, t, h, w, device=run.device)
+        cells = torch.rand(2, pool.bucket.objects, t, h // 2, w // 2)
+        records = torch.zeros(2, pool.bucket.objects, RECORD)
+        records[1, :, -1] = float(k % 2)
+        pool.add(noise, noise, cells, records, torch.ones(2, SAID, language.MAX_LENGTH))
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        lesson = draw_lesson(2000, pools, generator)
+        loss_of(learner, lesson, 0.5, generator)["loss"].backward()
+    learner.zero_grad()
+
+
+def _save(run: TransformerRun, weights: Weights, minutes: float) -> None:
+    meta = {"step": weights.steps, "minutes": minutes}
+    checkpoints.save(run.folder / "state", weights.state(), meta)

@@ -183,7 +183,7 @@ def train(run: VaeRun) -> None:
         terms["loss"].backward()
         done = minutes / run.minutes
         scale = min(1.0, (weights.steps + 1) / 50) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
-        norm = weights.step(scale)
+        norm = float(weights.step(scale))
         values = {k: float(v.detach()) for k, v in terms.items()}
         log.step(weights.steps, done, **values, norm=norm)
         if time.monotonic() - saved > 180:

@@ -79,3 +79,16 @@ def test_a_pipeline_whose_weights_wait_makes_the_same_frames(checkpoint):
     made, again = (torch.cat(list(p.generate(request))) for p in (plain, offloading))
     assert torch.equal(made, again)
     assert offloading.memory(832, 480).weights < plain.memory(832, 480).weights
+
+
+def test_blocks_that_find_no_room_in_the_end_go_on_waiting(transformer):
+    """As where what ran out of memory still holds some: the next clip must be able to run."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    expected = velocity(transformer)
+    with offloaded(transformer, torch.device("cpu")):
+        transformer.blocks[1]._apply = full
+    assert transformer.is_offloaded
+    assert torch.equal(velocity(transformer), expected)

@@ -23,6 +23,12 @@ from worker.failures import TABLE, UNKNOWN, DecodeError, failure_of
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory", False),
         (MemoryError(), "out_of_memory", False),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory", False),
+        (RuntimeError("CUDA error: out of memory"), "out_of_memory", False),
+        (
+            RuntimeError("GET was unable to find an engine to execute this computation"),
+            "out_of_memory",
+            False,
+        ),
         (KeyError("x"), "server_error", True),
     ],
 )

@@ -5,7 +5,8 @@ import torch
 
 from model.training import scenes
 from model.training.bending import REACH, Bend
-from model.training.latents import BUCKETS, LONG, draw
+from model.training.latents import draw
+from model.training.pools import BUCKETS
 from model.training.scenes import SHAPES
 from model.training.train_transformer import velocity_to
 
@@ -17,6 +18,7 @@ def drawn(seed: int) -> Bend:
 def test_a_clip_is_drawn_wrong_in_its_object_alone():
     batch = scenes.sample(6, torch.Generator().manual_seed(1), aspect=1.0)
     batch.style[:] = scenes.STYLES.index("flat")
+    batch.shape[:3] = torch.tensor([SHAPES.index(name) for name in ("car", "bird", "person")])
     true, coverage = scenes.render(batch, 9, 64, 64)
     wrong, other = scenes.render(batch, 9, 64, 64, bends=[drawn(seed) for seed in range(6)])
     changed = (true - wrong).abs().amax(1) > 0.01
@@ -33,10 +35,22 @@ def test_a_clip_is_drawn_wrong_in_its_object_alone():
 def test_its_outline_changes_from_frame_to_frame():
     scene = scenes.sample(1, torch.Generator().manual_seed(1))
     scene.motion[:] = scenes.MOTIONS.index("still")
+    scene.shape[:] = SHAPES.index("boat")
     _, true = scenes.render(scene, 17, 64, 64)
     _, wrong = scenes.render(scene, 17, 64, 64, bends=[drawn(3)])
     assert (true[:, 1:] - true[:, :1]).abs().max() < 1e-5
     assert (wrong[:, 8] - wrong[:, 0]).abs().max() > 0.5
+
+
+def test_a_figure_that_is_drawn_wrong_has_its_parts_still():
+    scene = scenes.sample(1, torch.Generator().manual_seed(1))
+    scene.style[:] = scenes.STYLES.index("flat")
+    scene.shape[:], scene.colour[:] = SHAPES.index("car"), scenes.COLOURS.index("red")
+    for seed in range(4):
+        frames, coverage = scenes.render(scene, 3, 96, 96, bends=[drawn(seed)])
+        inside = frames[0][:, coverage[0] == 1]
+        assert (inside[0] > 0.5).float().mean() > 0.3
+        assert (inside.amax(0) < -0.6).sum() > 20  # its wheels
 
 
 def test_the_same_seed_bends_alike_and_another_otherwise():
@@ -48,10 +62,9 @@ def test_the_same_seed_bends_alike_and_another_otherwise():
 
 
 @pytest.mark.parametrize("bucket", BUCKETS, ids=lambda bucket: bucket.name)
-def test_buckets_have_both_but_for_given_ends_and_long_clips_of_two(bucket):
+def test_clips_are_drawn_wrong_as_well_where_their_bucket_asks_for_it(bucket):
     _, frames, bent = draw(bucket, 1, torch.Generator().manual_seed(2))
-    long_pairs = bucket.objects == 2 and bucket.frames == LONG
-    assert (bent is None) == (bool(bucket.tail) or long_pairs)
+    assert (bent is None) != bucket.bent
     assert bent is None or bent.shape == frames.shape
 
 

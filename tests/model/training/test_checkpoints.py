@@ -85,4 +85,4 @@ def test_training_lowers_the_loss_with_bf16_parameters_and_fp32_masters() -> Non
         weights.step(1.0)
     after = float((model(x.bfloat16()).float() - x[:, :3]).square().mean().detach())
     assert after < before / 3
-    assert all(m.dtype == torch.float32 for m in weights.masters)
+    assert all(value.dtype == torch.float32 for value in weights.averaged().values())

@@ -60,7 +60,8 @@ def test_what_the_shipped_one_says_of_two_objects_can_be_read_off_by_attention()
         pair = pairs.sample(32, generator)
         with torch.no_grad():
             said = text.encode(captions.describe_two(*pair, generator, complete=True, rarely=0))
-        return head.loss(said, pair[::-1] if swapped else pair)
+        spoken = torch.ones(32, dtype=torch.bool)
+        return head.loss(said, pair[::-1] if swapped else pair, spoken)
 
     for seed in range(150):
         optimizer.zero_grad()

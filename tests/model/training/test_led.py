@@ -7,7 +7,8 @@ from model.given import PAST
 from model.training import led, scenes
 from model.training.__main__ import WEIGHTS
 from model.training.cases import psnr
-from model.training.latents import BUCKETS, LONG, draw, encode
+from model.training.latents import draw
+from model.training.pools import BUCKETS, LONG
 from model.training.scenes import MOTIONS
 from model.training.weights import load_vae
 
@@ -34,6 +35,13 @@ def test_before_a_picture_at_its_end_an_object_comes_to_rest():
         assert (values[:, 21:] - values[:, 21:22]).abs().max() < 1e-4
     speed = torch.stack([v.diff(dim=1).abs() for v in path[:2]]).amax(0)
     assert (speed[:, 20] < speed.amax(1) / 4 + 1e-3).all()
+
+
+def test_the_time_of_a_clip_stands_still_where_one_picture_is_given_at_its_end():
+    picture, clip = led.moments(FRAMES, 1), led.moments(FRAMES, 2)
+    assert torch.equal(clip, torch.arange(FRAMES) / 16)
+    assert torch.equal(picture[:11], clip[:11])
+    assert (picture.diff() >= 0).all() and (picture[21:] == picture[21]).all()
 
 
 def test_an_object_that_is_led_never_jumps_to_the_other_side_of_the_picture():
@@ -69,9 +77,10 @@ def test_the_ends_of_such_clips_are_decoded_as_they_were_given():
     """Without a past of standing still they would be visibly too bright."""
     vae = load_vae(WEIGHTS)
     for bucket in (b for b in BUCKETS if b.name in ("wide-picture", "wide-clip", "wide-before")):
-        objects, frames, bent = draw(bucket, 2, torch.Generator().manual_seed(5))
-        latents = encode(vae, bucket, objects, frames, bent).latents
+        _, frames, _ = draw(bucket, 2, torch.Generator().manual_seed(5))
         with torch.no_grad():
+            latents = vae.normalize(vae.encode(frames))
+            latents[:, :, -bucket.tail :] = led.ending(vae, frames, bucket.tail)
             decoded = vae.decode(vae.denormalize(latents)).clamp(-1, 1)
         end = slice(bucket.frames - 4 * bucket.tail, bucket.frames)
         off = (decoded - frames)[:, :, end].mean((1, 2, 3, 4)).abs().max()

@@ -4,7 +4,31 @@ import pytest
 import torch
 
 from model.training import scenes
-from model.training.scenes import COLOURS, HELD_OUT, MOTIONS, RGB, SHAPES, Scenes
+from model.training.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    DULL,
+    HELD_OUT,
+    MOTIONS,
+    RGB,
+    ROUND,
+    SHAPES,
+    STYLES,
+    Scenes,
+)
+
+TABLES = {
+    "shape": SHAPES,
+    "colour": COLOURS,
+    "motion": MOTIONS,
+    "background": BACKGROUNDS,
+    "style": STYLES,
+}
+
+
+def named(**names: str) -> Scenes:
+    """A scene with such a shape, colour, motion, background and style."""
+    return one(**{key: torch.tensor([TABLES[key].index(name)]) for key, name in names.items()})
 
 
 def one(**attributes: object) -> Scenes:
@@ -122,3 +146,105 @@ def test_the_same_seed_gives_the_same_scenes() -> None:
     a = scenes.sample(4, torch.Generator().manual_seed(6))
     b = scenes.sample(4, torch.Generator().manual_seed(6))
     assert torch.equal(scenes.render(a, 2, 32, 32)[0], scenes.render(b, 2, 32, 32)[0])
+
+
+def test_what_glows_is_never_dull_and_what_spins_never_round() -> None:
+    batch = scenes.sample(3000, torch.Generator().manual_seed(7))
+    glows, spins = batch.style == STYLES.index("neon"), batch.motion == MOTIONS.index("spin")
+    assert glows.any() and spins.any()
+    assert {COLOURS[k] for k in batch.colour[glows].tolist()} == set(COLOURS) - set(DULL)
+    assert {SHAPES[k] for k in batch.shape[spins].tolist()} == set(SHAPES) - set(ROUND)
+
+
+@pytest.mark.parametrize("motion", ["bounce", "orbit", "zigzag", "swing"])
+@pytest.mark.parametrize("aspect", [0.5625, 1.0, 16 / 9])
+def test_what_wanders_stays_in_sight(motion: str, aspect: float) -> None:
+    batch = scenes.sample(300, torch.Generator().manual_seed(8), aspect=aspect, later=0.5)
+    batch.motion[:] = MOTIONS.index(motion)
+    x, y, _ = scenes.track(batch, torch.arange(0, 6, 1 / 16), scenes.OPENING_S, aspect)
+    assert x.abs().max() < max(aspect, 0.57) and y.abs().max() < 1
+    assert max(v.diff(dim=1).abs().max() for v in (x, y)) < 0.25
+
+
+def test_a_clip_shows_one_turn_of_an_orbit_one_swing_and_two_teeth_of_a_zigzag() -> None:
+    seconds = torch.arange(0, 1.5, 1 / 64)
+
+    def turns_back(values: torch.Tensor) -> int:
+        return int((values[0].diff().sign().diff() != 0).sum())
+
+    x, y, _ = scenes.track(named(motion="orbit"), seconds, 1.5, 1.6)
+    assert turns_back(x) == turns_back(y) == 2
+    assert ((x - x.mean()) ** 2 + (y - y.mean()) ** 2).sqrt().std() < 0.02
+    x, _, _ = scenes.track(named(motion="swing"), seconds, 1.5, 1.6)
+    assert turns_back(x) == 2
+    x, y, _ = scenes.track(named(motion="zigzag"), seconds, 1.5, 1.6)
+    assert turns_back(x) == 0 and turns_back(y) == 4
+    _, _, r = scenes.track(named(motion="pulse"), seconds, 1.5, 1.6)
+    assert turns_back(r) == 3
+
+
+def test_what_spins_is_turned_by_its_angle_and_what_swings_is_tilted() -> None:
+    seconds = torch.arange(25) / 16
+    angle = scenes.turning(named(motion="spin"), seconds)[0]
+    assert 0.5 < float(angle[-1] - angle[0]) / (2 * torch.pi) < 1
+    assert 0.3 < scenes.turning(named(motion="swing"), seconds).abs().max() < 0.6
+    assert (scenes.turning(named(motion="orbit"), seconds) == 0).all()
+
+    scene = named(motion="spin", shape="house")
+    moments = torch.tensor([0.0, 1.0]) / (0.8 * 1.2 * float(scenes.SPEED[1]) * 4)  # a quarter turn
+    _, coverage = scenes.render(scene, 2, 96, 96, seconds=moments)
+    assert (coverage[0, 0].rot90(-1) - coverage[0, 1]).abs().mean() < 0.01
+    assert (coverage[0, 0] - coverage[0, 1]).abs().mean() > 0.04
+
+
+@pytest.mark.parametrize("shape", ["car", "moon", "fish", "bird", "boat"])
+def test_what_moves_left_looks_left(shape: str) -> None:
+    path = (torch.zeros(1, 1), torch.zeros(1, 1), torch.full((1, 1), 0.5))
+    views = [
+        scenes.render(named(motion=motion, shape=shape), 1, 96, 96, path=path)[0]
+        for motion in ("left", "right")
+    ]
+    assert torch.allclose(views[0].flip(-1), views[1], atol=1e-3)
+    assert (views[0] - views[1]).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("shape", ["person", "bird", "rocket"])
+def test_legs_wings_and_flames_move_on_the_way_and_rest_where_it_stands(shape: str) -> None:
+    path = (torch.zeros(1, 9), torch.zeros(1, 9), torch.full((1, 9), 0.5))
+
+    def stirs(motion: str) -> float:
+        _, coverage = scenes.render(named(motion=motion, shape=shape), 9, 96, 96, path=path)
+        return float((coverage[:, 1:] - coverage[:, :1]).abs().sum((2, 3)).max())
+
+    assert stirs("right") > 20
+    assert stirs("still") == 0
+
+
+def test_a_clip_goes_on_at_a_later_second_as_one_that_began_before() -> None:
+    for scene in (
+        named(motion="spin", shape="car", background="rain"),
+        named(motion="orbit", shape="person", background="snow"),
+    ):
+        seconds = torch.arange(12) / 16
+        path = scenes.track(scene, seconds, scenes.OPENING_S, 1.0)
+        whole, _ = scenes.render(scene, 12, 64, 64, path=path)
+        late = tuple(v[:, 7:] for v in path)
+        rest, _ = scenes.render(scene, 5, 64, 64, path=late, seconds=seconds[7:])
+        assert torch.allclose(whole[:, :, 7:], rest, atol=1e-4)
+
+
+@pytest.mark.parametrize("key", ["shape", "background", "style"])
+def test_each_name_looks_unlike_all_others(key: str) -> None:
+    defaults = {"shape": "car", "background": "grass", "style": "flat", "colour": "orange"}
+    looks = [scenes.render(named(**(defaults | {key: name})), 1, 64, 64)[0] for name in TABLES[key]]
+    for i, one_look in enumerate(looks):
+        for other in looks[:i]:
+            assert (one_look - other).abs().mean() > 0.015
+
+
+@pytest.mark.parametrize("motion", [m for m in MOTIONS if m != "still"])
+def test_each_motion_changes_the_picture_and_standing_still_does_not(motion: str) -> None:
+    frames, _ = scenes.render(named(motion=motion, shape="car"), 9, 64, 64)
+    assert (frames[:, :, 8] - frames[:, :, 0]).abs().max() > 0.5
+    frames, _ = scenes.render(named(motion="still", shape="car"), 9, 64, 64)
+    assert torch.equal(frames[:, :, 8], frames[:, :, 0])

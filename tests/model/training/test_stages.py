@@ -20,8 +20,10 @@ from model.training import (
     train_vae,
 )
 from model.training.__main__ import KINORA, main
-from model.training.latents import BUCKETS, Pool
+from model.training.latents import new_pools
 from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wishes
+from model.training.pools import BUCKETS
+from model.training.reading import plain_tokenizer
 from model.training.scenes import BACKGROUNDS, SHAPES
 from model.training.train_transformer import TransformerRun
 from model.training.train_vae import VaeRun
@@ -120,17 +122,20 @@ def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(
 
 
 def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported):
-    pools = [Pool(exported / "transformer/pool", bucket, 16, 160, "r") for bucket in BUCKETS]
+    folder = exported / "transformer"
+    pools = new_pools(16, 160, folder=folder / "pool", device="cpu")
+    tokenizer = plain_tokenizer(folder)
     openings, on, named = Counter[int](), Counter[int](), Counter[int]()
     for seed in range(90):
         lesson = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
         frames = lesson.clips.latents.shape[2]
         assert lesson.clips.coverage.shape[:2] == lesson.clean.shape
-        assert len(lesson.texts) == len(lesson.clean)
-        for i, text in enumerate(lesson.texts):
+        assert lesson.spoken.all() and len(lesson.spoken) == len(lesson.clean)
+        for i, row in enumerate(lesson.clips.ids.tolist()):
+            text = tokenizer.decode(row)
             shapes = [SHAPES[int(scenes.shape[i])] for scenes, _ in lesson.clips.objects]
             said = (captions.WORDS[shape] + captions.RARER[shape] for shape in shapes)
-            if all(any(word in text.lower() for word in words) for words in said):
+            if all(any(word in text for word in words) for words in said):
                 named[len(shapes)] += 1
             else:
                 named[0] += 1  # a typo
@@ -149,7 +154,7 @@ def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported
 
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
-    pools = [Pool(folder / "pool", bucket, 16, 160, "r") for bucket in BUCKETS]
+    pools = new_pools(16, 160, folder=folder / "pool", device="cpu")
     lengths, cut, own, bent, plain, twos = Counter[int](), 0, 0, 0, 0, 0
     for seed in range(400):
         lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))
@@ -158,6 +163,7 @@ def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clip
         assert not lesson.clean.all(1).any()
         lengths[frames] += 1
         later = lesson.clips.scenes.phase > 0
+        assert torch.equal(later, lesson.clips.later)
         assert frames >= 4 or not later.any()
         if 3 < frames < 7:
             cut += 1
@@ -190,13 +196,14 @@ def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():
 
 def test_a_clip_that_does_not_open_always_has_some_given_frames():
     from model.training import scenes
-    from model.training.latents import Clips
+    from model.training.pools import Clips
 
     generator = torch.Generator().manual_seed(1)
     batch = scenes.sample(64, generator, later=1.0)
-    latents = torch.zeros(64, 1, 7, 2, 2)
-    clips = Clips(latents, ((batch, torch.zeros(64, 7, 1, 1)),), latents)
-    clean = draw_clean(clips, generator, BUCKETS[0])
+    latents, ids = torch.zeros(64, 1, 7, 2, 2), torch.ones(64, 8, dtype=torch.long)
+    objects = ((batch, torch.zeros(64, 7, 1, 1)),)
+    clips = Clips(latents, objects, latents, ids, batch.phase > 0)
+    clean = draw_clean(clips, generator, next(b for b in BUCKETS if b.name == "wide"))
     assert clean.any(1).all()
     assert not clean.all(1).any()
     assert len(BACKGROUNDS) == 8
