@@ -6,24 +6,26 @@ in the GPU's memory (`Filling`). Clips of one number are always the same: an int
 on where it stopped, and another seed has other clips.
 """
 
+import itertools
 import math
 import multiprocessing
 import os
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Event, Thread
 from typing import NamedTuple
 
 import torch
+import torch.multiprocessing
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from model.training import captions, led, pairs, reading, scenes
 from model.training.bending import Bend
@@ -219,29 +221,20 @@ def start_filling(
     return process
 
 
-class Drawing(IterableDataset[Drawn]):
-    """Drawn clips without end, in the proportions in which they are shown."""
-
-    def __init__(self, text: Path, *, seed: int) -> None:
-        self.text, self.seed = text, seed
-
-    def __iter__(self) -> Iterator[Drawn]:
-        os.nice(10)  # a GPU must not wait for the process that feeds it
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)  # as in `parallel.py`
-        worker = get_worker_info()
-        every, at = (1, 0) if worker is None else (worker.num_workers, worker.id)
-        tokenizer = reading.plain_tokenizer(self.text)
-        drawn = [0.0] * len(BUCKETS)
-        number = 0
-        while True:
-            k = next_bucket(drawn)
-            count = TOGETHER_FOR_GPU // (BUCKETS[k].frames + 7)
-            drawn[k] += count
-            if number % every == at:
-                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-                yield draw_batch(k, count, generator, tokenizer)
-            number += 1
+def draw_on(drawn: "Queue[Drawn]", text: Path, *, seed: int, at: int, every: int) -> None:
+    """Draw clips without end, each `every`-th batch, in the proportions in which they are shown."""
+    os.nice(10)  # a GPU must not wait for the process that feeds it
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as in `parallel.py`
+    tokenizer = reading.plain_tokenizer(text)
+    counts = [0.0] * len(BUCKETS)
+    for number in itertools.count():
+        k = next_bucket(counts)
+        count = TOGETHER_FOR_GPU // (BUCKETS[k].frames + 7)
+        counts[k] += count
+        if number % every == at:
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            drawn.put(draw_batch(k, count, generator, tokenizer))
 
 
 class Filling:
@@ -253,17 +246,22 @@ class Filling:
     def __init__(self, vae: VAE, pools: list[Pool], text: Path, *, seed: int, loaders: int) -> None:
         self.vae, self.pools, self.seconds = vae, pools, 0.0
         self.device = next(vae.parameters()).device
-        loader = DataLoader(
-            Drawing(text, seed=seed),
-            batch_size=None,
-            num_workers=loaders,
-            pin_memory=self.device.type == "cuda",
-            multiprocessing_context="spawn",
-        )
-        self.ready: Queue[Drawn | Exception] = Queue(maxsize=4)
-        self.ended = Event()
-        self.thread = Thread(target=self._fetch, args=(iter(loader),), daemon=True)
-        self.thread.start()
+        context = torch.multiprocessing.get_context("spawn")
+        self.arriving: Queue[Drawn] = context.Queue(2 * loaders)
+        self.ready: queue.Queue[Drawn] = queue.Queue(4)
+        self.processes = [
+            context.Process(
+                target=draw_on,
+                args=(self.arriving, text),
+                kwargs={"seed": seed, "at": at, "every": loaders},
+                daemon=True,
+                name=f"kinora-drawing-{at}",
+            )
+            for at in range(loaders)
+        ]
+        for process in self.processes:
+            process.start()
+        threading.Thread(target=self._fetch, daemon=True).start()
 
     @property
     def drawn(self) -> int:
@@ -271,10 +269,13 @@ class Filling:
         return sum(pool.drawn for pool in self.pools)
 
     def once(self) -> None:
-        """Encode the next clips; raises what went wrong where they were drawn."""
-        drawn = self.ready.get()
-        if isinstance(drawn, Exception):
-            raise ValueError(f"a process that draws clips ended: {drawn}") from drawn
+        """Encode the next clips; raises ValueError when a process that draws has ended."""
+        drawn = None
+        while drawn is None:
+            if not all(process.is_alive() for process in self.processes):
+                raise ValueError("a process that draws clips ended; its error is above")
+            with suppress(queue.Empty):
+                drawn = self.ready.get(timeout=1)
         self._settle()
         begun = time.monotonic()
         encode(self.vae, self.pools[drawn.k], drawn)
@@ -294,19 +295,18 @@ class Filling:
 
     def close(self) -> None:
         """End the processes that draw."""
-        self.ended.set()
-        while self.thread.is_alive():
-            with suppress(Empty):
-                self.ready.get(timeout=0.1)
+        for process in self.processes:
+            process.terminate()
+            process.join()
 
-    def _fetch(self, drawing: Iterator[Drawn]) -> None:
-        try:
-            for drawn in drawing:
-                self.ready.put(drawn)
-                if self.ended.is_set():
-                    return
-        except Exception as error:  # noqa: BLE001  (of any kind, it is the trainer's to tell)
-            self.ready.put(error)
+    def _fetch(self) -> None:
+        """Bring what was drawn to where a GPU reads it fast."""
+        while True:
+            drawn = self.arriving.get()
+            if self.device.type == "cuda":
+                k, *tensors = drawn
+                drawn = Drawn(k, *(tensor.pin_memory() for tensor in tensors))
+            self.ready.put(drawn)
 
     def _settle(self) -> None:
         if self.device.type == "cuda":
