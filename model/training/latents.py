@@ -37,9 +37,9 @@ from model.vae import VAE
 LATER = 0.25
 # Share of the pairs in wide pictures that stand one above the other.
 UPRIGHT = 0.2
-# Frames that are drawn together, which bounds the memory: by the one process beside a CPU's
-# trainer, and by each of a GPU's.
-TOGETHER, TOGETHER_FOR_GPU = 200, 800
+# Tokens of a step for each frame that is drawn together with others, and the most of these, which
+# bounds the memory.
+TOKENS_A_FRAME, TOGETHER = 20, 800
 # Share of a GPU's time, at most, that goes into encoding new clips.
 ENCODING = 0.25
 
@@ -74,6 +74,12 @@ def _wanted(bucket: Bucket) -> float:
 def next_bucket(drawn: list[float]) -> int:
     """The bucket whose clips are shown most often, if so many were drawn of each."""
     return min(range(len(BUCKETS)), key=lambda k: (drawn[k] + 0.5) / _wanted(BUCKETS[k]))
+
+
+def together(k: int, tokens: int) -> int:
+    """How many clips of bucket `k` are drawn together, for steps of so many tokens."""
+    # What is drawn wrong, and said, counts too.
+    return max(1, min(TOGETHER, tokens // TOKENS_A_FRAME) // (BUCKETS[k].frames + 7))
 
 
 def draw_batch(k: int, count: int, generator: torch.Generator, tokenizer: Tokenizer) -> Drawn:
@@ -187,7 +193,9 @@ def encode(vae: VAE, pool: Pool, drawn: Drawn) -> None:
     pool.add(latents, bent, drawn.cells, drawn.records, drawn.ids)
 
 
-def fill(folder: Path, vae_folder: Path, text: Path, *, clips: int, seed: int, parent: int) -> None:
+def fill(
+    folder: Path, vae_folder: Path, text: Path, *, tokens: int, clips: int, seed: int, parent: int
+) -> None:
     """Draw clips into a folder's pools until `clips` exist, or the process `parent` is gone."""
     os.setsid()  # Ctrl-C is for the trainer, which ends this process
     torch.set_num_threads(1)
@@ -201,19 +209,18 @@ def fill(folder: Path, vae_folder: Path, text: Path, *, clips: int, seed: int, p
             return
         k = next_bucket([float(count) for count in counts])
         generator = torch.Generator().manual_seed(seed * 7919 + k * 104_729 + pools[k].drawn)
-        count = TOGETHER // (BUCKETS[k].frames + 7)  # what is drawn wrong, and said, counts too
-        encode(vae, pools[k], draw_batch(k, count, generator, tokenizer))
+        encode(vae, pools[k], draw_batch(k, together(k, tokens), generator, tokenizer))
 
 
 def start_filling(
-    folder: Path, vae_folder: Path, text: Path, *, clips: int, seed: int
+    folder: Path, vae_folder: Path, text: Path, *, tokens: int, clips: int, seed: int
 ) -> BaseProcess:
     """Fill the pools in a process of its own, which ends with this one."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(
         target=fill,
         args=(folder, vae_folder, text),
-        kwargs={"clips": clips, "seed": seed, "parent": os.getpid()},
+        kwargs={"tokens": tokens, "clips": clips, "seed": seed, "parent": os.getpid()},
         daemon=True,
         name="kinora-latents",
     )
@@ -221,7 +228,9 @@ def start_filling(
     return process
 
 
-def draw_on(drawn: "Queue[Drawn]", text: Path, *, seed: int, at: int, every: int) -> None:
+def draw_on(
+    drawn: "Queue[Drawn]", text: Path, *, tokens: int, seed: int, at: int, every: int
+) -> None:
     """Draw clips without end, each `every`-th batch, in the proportions in which they are shown."""
     os.nice(10)  # a GPU must not wait for the process that feeds it
     torch.set_num_threads(1)
@@ -230,7 +239,7 @@ def draw_on(drawn: "Queue[Drawn]", text: Path, *, seed: int, at: int, every: int
     counts = [0.0] * len(BUCKETS)
     for number in itertools.count():
         k = next_bucket(counts)
-        count = TOGETHER_FOR_GPU // (BUCKETS[k].frames + 7)
+        count = together(k, tokens)
         counts[k] += count
         if number % every == at:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -243,7 +252,16 @@ class Filling:
     The trainer never waits for a drawing, once it has begun: it is shown what there is.
     """
 
-    def __init__(self, vae: VAE, pools: list[Pool], text: Path, *, seed: int, loaders: int) -> None:
+    def __init__(
+        self,
+        vae: VAE,
+        pools: list[Pool],
+        text: Path,
+        *,
+        tokens: int,
+        seed: int,
+        loaders: int,
+    ) -> None:
         self.vae, self.pools, self.seconds = vae, pools, 0.0
         self.device = next(vae.parameters()).device
         context = torch.multiprocessing.get_context("spawn")
@@ -253,7 +271,7 @@ class Filling:
             context.Process(
                 target=draw_on,
                 args=(self.arriving, text),
-                kwargs={"seed": seed, "at": at, "every": loaders},
+                kwargs={"tokens": tokens, "seed": seed, "at": at, "every": loaders},
                 daemon=True,
                 name=f"kinora-drawing-{at}",
             )

@@ -169,10 +169,15 @@ def train(run: TransformerRun) -> None:
     if run.loaders:
         dtype = torch.bfloat16 if run.bf16 else torch.float32
         vae = load_vae(run.vae).to(run.device, dtype).requires_grad_(requires_grad=False)
-        filling = Filling(vae, pools, run.folder, seed=seed, loaders=run.loaders)
+        filling = Filling(vae, pools, run.folder, tokens=run.tokens, seed=seed, loaders=run.loaders)
     else:
         filler = latents.start_filling(
-            run.folder / "pool", run.vae, run.folder, clips=run.clips, seed=run.seed
+            run.folder / "pool",
+            run.vae,
+            run.folder,
+            tokens=run.tokens,
+            clips=run.clips,
+            seed=run.seed,
         )
     if run.compiled:
         compile_blocks(learner)
