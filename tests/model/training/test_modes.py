@@ -72,7 +72,7 @@ def test_rendered_clips_are_what_they_are_to_be(judge):
 
 @pytest.mark.parametrize(("motion", "told"), [("still", True), ("bounce", True), ("grow", False)])
 def test_a_minute_is_asked_of_scenes_that_can_be_told_after_one(judge, motion, told):
-    asked = case(21, 160, 256)  # what grows there covers more of the picture then
+    asked = case(22, 160, 256)  # what grows there covers more of the picture then
     motions = torch.tensor([modes.MOTIONS.index(motion)])
     asked = replace(asked, scene=replace(asked.scene, motion=motions))
     assert modes.lasts(judge, asked) == told

@@ -24,7 +24,7 @@ from model.training.latents import new_pools
 from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wishes
 from model.training.pools import BUCKETS
 from model.training.reading import plain_tokenizer
-from model.training.scenes import BACKGROUNDS, SHAPES
+from model.training.scenes import SHAPES
 from model.training.train_transformer import TransformerRun
 from model.training.train_vae import VaeRun
 from model.training.weights import load_vae
@@ -206,7 +206,6 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
     clean = draw_clean(clips, generator, next(b for b in BUCKETS if b.name == "wide"))
     assert clean.any(1).all()
     assert not clean.all(1).any()
-    assert len(BACKGROUNDS) == 8
 
 
 def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):
