@@ -14,14 +14,11 @@ from model import Pipeline, Request
 CHECKPOINT = Path(__file__).parents[1] / "model" / "weights" / "kinora-tiny"
 PROMPTS = (
     "a red ball moves right on the grass, realistic",
-    "a blue car drives left in the city, cartoon",
-    "a white bird flies up in the sky, cartoon",
     "a purple rocket flies up at night, realistic",
     "a person walks right in the desert, cartoon",
     "a purple star grows next to an orange ball in the night sky",
     "a green house in the snow, watercolour",
     "black and white film of a ring that moves left in the sky",
-    "a pencil sketch of a fish on a white background",
 )
 COLUMNS = 3
 
