@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.training import pairs, scenes
+from model.training.learner import coloured
 from model.training.log import Log
-from model.training.scenes import BACKGROUNDS, COLOURS, GRAY, MOTIONS, SHAPES, STYLES, Scenes
+from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
 from model.vae import VAE
 
 ATTRIBUTES = {
@@ -239,7 +240,7 @@ def loss_of(
         truth = getattr(batch, name)
         each = F.cross_entropy(scores, truth, reduction="none", label_smoothing=0.02)
         if name == "colour":
-            each = each * ~torch.isin(batch.style, torch.tensor([*map(STYLES.index, GRAY)]))
+            each = each * coloured(batch.style)
         losses[name] = each.mean()
     empty = torch.where(
         torch.rand(len(batch))[:, None, None, None, None] < 0.5,

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from model.training.geometry import FINE, overlap, true_mask
 from model.training.latents import new_pools
-from model.training.learner import TINY
+from model.training.learner import TINY, coloured
 from model.training.log import Log
 from model.training.pools import BUCKETS
-from model.training.scenes import BACKGROUNDS, COLOURS, GRAY, SHAPES, STYLES, Scenes
+from model.training.scenes import BACKGROUNDS, COLOURS, SHAPES, STYLES, Scenes
 
 OBJECT = {"shape": len(SHAPES), "colour": len(COLOURS)}
 AROUND = {"background": len(BACKGROUNDS), "style": len(STYLES)}
@@ -67,8 +67,7 @@ def cross_entropies(logits: dict[str, Tensor], scenes: Scenes, seen: Tensor) -> 
     their colours in styles that have some.
     """
     counts = dict.fromkeys(logits, torch.ones_like(seen)) | {"shape": seen}
-    colourless = torch.tensor([style in GRAY for style in STYLES], device=seen.device)
-    counts["colour"] = seen * ~colourless[scenes.style][:, None]
+    counts["colour"] = seen * coloured(scenes.style)[:, None]
     out: dict[str, Tensor] = {}
     for name, scores in logits.items():
         target = getattr(scenes, name)[:, None].expand(-1, scores.shape[1])
