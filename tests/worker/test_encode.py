@@ -1,5 +1,6 @@
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import imageio_ffmpeg
 import numpy as np
@@ -118,3 +119,17 @@ def test_a_file_that_is_not_made_of_fragments_is_refused(tmp_path):
 def test_odd_sides_are_refused():
     with pytest.raises(ValueError, match="63x48"):
         Encoding(width=63, height=48, fps=8)
+
+
+def test_the_same_frames_give_the_same_bytes_on_a_busy_machine(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(12, 24, 24, 3))
+    frames = (128 + 40 * noise.repeat(8, 1).repeat(8, 2)).clip(0, 255).astype(np.uint8)
+    encoding = Encoding(width=192, height=192, fps=6)
+
+    def encoded(number):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        return encode([frames], encoding, folder).media
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(encoded, range(160)))) == 1
