@@ -129,7 +129,8 @@ def run(stage: str, options: argparse.Namespace) -> None:
         export.export(runs / "transformer", options.weights, KINORA)
     elif stage == "detector":
         minutes = options.minutes or 12
-        detector.train(runs, load_vae(runs / "exported"), minutes=minutes, seed=options.seed)
+        vae = load_vae(runs / "exported").to(torch.bfloat16)
+        detector.train(runs, vae, minutes=minutes, seed=options.seed)
     else:
         evaluate.evaluate(
             options.weights,

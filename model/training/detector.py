@@ -1,9 +1,10 @@
 """A detector that says what a clip shows: object, colour, motion, background, style, and track.
 
-A small convolutional network on seven frames. It finds the object's mask first; shape and colour
-are read inside the mask, background and style over the whole picture, and motion from the mask's
-track (centre and area over time) and from how much what is inside it changes (what spins stays in
-its place), so a clip that stands still can never count as moving.
+A small convolutional network on thirteen frames, enough to see what goes up and down twice a
+second. It finds the object's mask first; shape and colour are read inside the mask, background and
+style over the whole picture, and motion from the mask's track (centre and area over time) and from
+how much what is inside it changes (what spins stays in its place), so a clip that stands still can
+never count as moving.
 It learns from rendered scenes and from scenes that went through the autoencoder, because a
 detector that only knows clean renders misjudges decoded pictures.
 """
@@ -31,14 +32,17 @@ ATTRIBUTES = {
     "background": BACKGROUNDS,
     "style": STYLES,
 }
-SAMPLES = 7  # frames looked at, over a clip of any length
+SAMPLES = 13  # frames looked at, over a clip of any length but that of a picture
 HEIGHT = 64  # pixels of the picture's shorter side as the network sees it
 SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its best frame
-#: Share of the training that shows an object of two in its half, and of that which shows a picture.
-PAIRED, PICTURE = 0.4, 0.2
+#: Share of the training that shows an object of two in its half, and of that which shows pictures,
+#: of which so many cost as much as a clip.
+PAIRED, PICTURE, PICTURES = 0.4, 0.5, 8
+#: Seconds of a clip.
+LENGTH_S = 1.5
 #: Batches of decoded clips that are kept, as they cost more than drawn ones.
-STOCK = 60
+STOCK = 120
 UNASKED = -100  # what `cross_entropy` ignores
 
 
@@ -51,11 +55,14 @@ class Seen:
     motion: Tensor
     background: Tensor
     style: Tensor
-    track: Tensor  # [b, 7, 3]: centre x, centre y (picture coordinates), covered share
+    track: Tensor  # [b, 13, 3]: centre x, centre y (picture coordinates), covered share
 
 
 class Detector(nn.Module):
-    """Frames `[b, 3, 7, h, w]` in [-1, 1] to logits, mask `[b, 7, h/8, w/8]` and track."""
+    """Frames `[b, 3, f, h, w]` in [-1, 1] to logits, mask `[b, f, h/8, w/8]` and track.
+
+    A picture, of one frame, is looked at once and stands still.
+    """
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
@@ -96,12 +103,13 @@ class Detector(nn.Module):
         seen = mask.mean((2, 3)).view(b, f, 1)
         seen = seen / seen.sum(1, keepdim=True).clamp(min=1e-4)
 
-        def over_time(x: Tensor, weight: Tensor | float = 1 / SAMPLES) -> Tensor:
+        def over_time(x: Tensor, weight: Tensor | float = 1 / f) -> Tensor:
             return (x.view(b, f, -1) * weight).sum(1)
 
-        each = (late * inside).sum((2, 3))  # frame by frame
+        each = (late * inside).sum((2, 3))
         in_object = over_time(each, seen)
-        change = (each.view(b, f, -1).diff(dim=1).square().mean(1) + 1e-6).sqrt()
+        each = each.view(b, f, -1).expand(-1, SAMPLES, -1)  # frame by frame
+        change = (each.diff(dim=1).square().mean(1) + 1e-6).sqrt()
         around = over_time((late * outside).sum((2, 3)))
         y = torch.linspace(-1, 1, h, device=mask.device) * min(1, height / width)
         x = torch.linspace(-1, 1, w, device=mask.device) * min(1, width / height)
@@ -109,7 +117,7 @@ class Detector(nn.Module):
         scale = max(height, width) / height
         cx = (inside * x[None, None, None]).sum((2, 3)) * scale
         cy = (inside * y[None, None, :, None]).sum((2, 3)) * scale
-        track = torch.stack([cx, cy, mask.mean((2, 3))], -1).view(b, f, 3)
+        track = torch.stack([cx, cy, mask.mean((2, 3))], -1).view(b, f, 3).expand(-1, SAMPLES, -1)
         size = track[..., 2:].clamp(min=1e-4).log() * 0.5
         path = torch.cat([track[..., :2], size], -1)
         relative = path - path.mean(1, keepdim=True)
@@ -136,52 +144,61 @@ class Detector(nn.Module):
 
 
 def prepare(clip: Tensor) -> Tensor:
-    """Seven frames spread over the clip, the shorter side resized to what the network sees."""
+    """Frames spread over the clip, the shorter side resized to what the network sees."""
     b, _, f, h, w = clip.shape
-    index = torch.linspace(0, f - 1, SAMPLES).round().long()
+    index = torch.linspace(0, f - 1, SAMPLES if f > 1 else 1).round().long()
     frames = clip[:, :, index].transpose(1, 2).flatten(0, 1)
     factor = HEIGHT / min(h, w)
     size = (round(h * factor / 8) * 8, round(w * factor / 8) * 8)
     frames = F.interpolate(frames, size=size, mode="bilinear", antialias=True)
-    return frames.unflatten(0, (b, SAMPLES)).transpose(1, 2)
+    return frames.unflatten(0, (b, len(index))).transpose(1, 2)
 
 
 def _head(channels: int, classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(channels, 96), nn.SiLU(), nn.Linear(96, classes))
 
 
-def draw(count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
-    """Scenes of all pairs of attributes, their seven frames at some size, and their coverage."""
-    short, long = 128, 208
-    height, width = _one_of(((short, long), (144, 144), (long, short)), generator)
+def draw(
+    count: int, generator: torch.Generator, vae: VAE | None = None
+) -> tuple[Scenes, Tensor, Tensor]:
+    """Scenes of all pairs of attributes, what the network sees of their clips, or of pictures of
+    `PICTURES` times as many, and its mask; with a `vae`, after a round trip through it.
+    """
+    height, width = _one_of(((160, 256), (192, 192), (256, 160)), generator)
     aspect = width / height
+    picture = _chance(PICTURE, generator)
+    count, each = (count * PICTURES, 1) if picture else (count, SAMPLES)
+    fps = (SAMPLES - 1) / LENGTH_S
+    if vae is not None and not picture:
+        each, fps = 2 * SAMPLES - 1, 2 * fps
+
+    def seen(frames: Tensor) -> Tensor:
+        return prepare(frames if vae is None else _after(vae, frames))
+
     if _chance(PAIRED, generator):
         pair = of_two(count // 2, generator, aspect)
-        return halves(pair, *pairs.render(pair, SAMPLES, height, width, fps=4.0))
-    kept = scenes.sample(count, generator, aspect=aspect)
-    unseen = scenes.sample(count, generator, aspect=aspect, held_out=True)
-    batch = _joined([s.take(slice(count // 2)) for s in (kept, unseen)])
-    frames, coverage = scenes.render(batch, SAMPLES, height, width, fps=4.0)
+        frames, covers = pairs.render(pair, each, height, width, fps=fps)
+        batch, frames, coverage = halves(pair, frames, covers)
+    else:
+        held_out = _chance(0.4, generator)
+        batch = scenes.sample(count, generator, aspect=aspect, held_out=held_out)
+        moments = torch.arange(each) / fps
+        if picture:
+            moments = LENGTH_S * torch.rand(1, generator=generator)
+        path = scenes.track(batch, moments, LENGTH_S, aspect)
+        frames, coverage = scenes.render(batch, each, height, width, seconds=moments, path=path)
+    if picture:
+        batch = replace(batch, motion=torch.full_like(batch.motion, MOTIONS.index("still")))
+    frames = seen(frames)
+    cells = (frames.shape[3] // 8, frames.shape[4] // 8)
+    coverage = F.interpolate(coverage[:, :: 1 if each <= SAMPLES else 2], size=cells, mode="area")
     return batch, frames, coverage
 
 
-def through(vae: VAE, count: int, generator: torch.Generator) -> tuple[Scenes, Tensor, Tensor]:
-    """The same after a round trip of the full clip through the autoencoder."""
-    height, width = _one_of(((160, 256), (192, 192), (256, 160)), generator)
-
-    @torch.no_grad()
-    def decoded(frames: Tensor) -> Tensor:
-        latents = vae.encode(frames.to(next(vae.parameters()).dtype))
-        return vae.decode(latents)[:, :, ::4].float().clamp(-1, 1)
-
-    if _chance(PAIRED, generator):
-        pair = of_two(count // 2, generator, width / height)
-        frames, covers = pairs.render(pair, 25, height, width)
-        return halves(pair, decoded(frames), (covers[0][:, ::4], covers[1][:, ::4]))
-    held_out = _chance(0.4, generator)
-    batch = scenes.sample(count, generator, aspect=width / height, held_out=held_out)
-    frames, coverage = scenes.render(batch, 25, height, width)
-    return batch, decoded(frames), coverage[:, ::4]
+@torch.no_grad()
+def _after(vae: VAE, frames: Tensor) -> Tensor:
+    latents = vae.encode(frames.to(next(vae.parameters()).dtype))
+    return vae.decode(latents).float().clamp(-1, 1)
 
 
 def of_two(count: int, generator: torch.Generator, aspect: float) -> tuple[Scenes, Scenes]:
@@ -207,15 +224,6 @@ def halves(
     return batch, torch.cat(frames.chunk(2, dim)), torch.cat(coverage)
 
 
-def stopped(
-    batch: Scenes, frames: Tensor, coverage: Tensor, generator: torch.Generator
-) -> tuple[Scenes, Tensor, Tensor]:
-    """The same clips as a picture of each, which stands still."""
-    index = torch.randint(SAMPLES, (1,), generator=generator).expand(SAMPLES)
-    still = torch.full_like(batch.motion, MOTIONS.index("still"))
-    return replace(batch, motion=still), frames[:, :, index], coverage[:, index]
-
-
 def _joined(batches: Sequence[Scenes]) -> Scenes:
     return Scenes(*(torch.cat([getattr(s, n) for s in batches]) for n in Scenes.__slots__))
 
@@ -232,10 +240,8 @@ def loss_of(
     detector: Detector, batch: Scenes, frames: Tensor, coverage: Tensor
 ) -> dict[str, Tensor]:
     """Cross-entropy of every attribute, and of the mask; empty pictures teach it to see nothing."""
-    frames = prepare(frames)
     heads, mask, _ = detector(frames)
-    target = F.interpolate(coverage, size=mask.shape[2:], mode="area")
-    losses = {"mask": 2 * F.binary_cross_entropy_with_logits(mask, target)}
+    losses = {"mask": 2 * F.binary_cross_entropy_with_logits(mask, coverage)}
     for name, scores in heads.items():
         truth = getattr(batch, name)
         each = F.cross_entropy(scores, truth, reduction="none", label_smoothing=0.02)
@@ -266,16 +272,14 @@ def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int =
         generator = torch.Generator().manual_seed(seed * 999_983 + step)
         decoded = step % 2 == 1 and done > 0.1
         if decoded and (len(stock) < STOCK or step % 6 == 1):
-            stock = [*stock[1 - STOCK :], through(vae, batch // 2, generator)]
+            stock = [*stock[1 - STOCK :], draw(batch // 2, generator, vae)]
         if decoded:
             pick = torch.randint(len(stock), (), generator=generator)
             scenes_, frames, coverage = stock[int(pick)]
         else:
             scenes_, frames, coverage = draw(batch, generator)
-        if _chance(PICTURE, generator):
-            scenes_, frames, coverage = stopped(scenes_, frames, coverage, generator)
         brightness = 1 + 0.1 * torch.randn(len(scenes_), 1, 1, 1, 1, generator=generator)
-        noise = 0.04 * torch.randn(frames.shape, generator=generator)
+        noise = 0.03 * torch.randn(frames.shape, generator=generator)
         losses = loss_of(detector, scenes_, (frames * brightness + noise).clamp(-1, 1), coverage)
         sum(losses.values(), start=torch.zeros(())).backward()
         nn.utils.clip_grad_norm_(detector.parameters(), 1.0)

@@ -23,7 +23,7 @@ WINDOW = 65
 MINUTE = 60 * FPS + 1
 #: Frames at both ends of a minute that are compared.
 SPANNED = 5 * FPS
-#: Frames over which a velocity is read; the detector looks at every second one.
+#: Frames over which a velocity is read; the detector looks at each.
 SPAN = 13
 #: How far a velocity may be off: a share of the true one, or so many half heights a second.
 SPEED_OFF, SPEED_LEAST = 0.35, 0.15
