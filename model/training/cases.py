@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.training import captions, scenes
+from model.training import captions, rendering, scenes, trajectories
 from model.training.detector import ATTRIBUTES, Seen
 from model.training.scenes import GRAY, STYLES, Scenes
 
@@ -26,14 +26,14 @@ class Case:
 
     def real(self, frames: int = 25) -> Tensor:
         """The rendered clip `[1, 3, frames, h, w]`; a longer one has a shorter in its middle."""
-        return scenes.render(self.scene, frames, self.height, self.width)[0]
+        return rendering.render(self.scene, frames, self.height, self.width)[0]
 
     def later(self, frames: int, seconds: float) -> Tensor:
         """`frames` of how the scene goes on, so many seconds after its opening."""
         aspect, times = self.width / self.height, seconds + torch.arange(frames) / FPS
-        path = scenes.track(self.scene, times, scenes.OPENING_S, aspect)
+        path = trajectories.track(self.scene, times, trajectories.OPENING_S, aspect)
         size = (frames, self.height, self.width)
-        return scenes.render(self.scene, *size, seconds=times, path=path)[0]
+        return rendering.render(self.scene, *size, seconds=times, path=path)[0]
 
 
 def cases(count: int, *, seed: int = 2026) -> list[Case]:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.training import pairs, scenes
+from model.training import pairs, rendering, scenes, trajectories
 from model.training.learner import coloured
 from model.training.log import Log
 from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
@@ -185,8 +185,8 @@ def draw(
         moments = torch.arange(each) / fps
         if picture:
             moments = LENGTH_S * torch.rand(1, generator=generator)
-        path = scenes.track(batch, moments, LENGTH_S, aspect)
-        frames, coverage = scenes.render(batch, each, height, width, seconds=moments, path=path)
+        path = trajectories.track(batch, moments, LENGTH_S, aspect)
+        frames, coverage = rendering.render(batch, each, height, width, seconds=moments, path=path)
     if picture:
         batch = replace(batch, motion=torch.full_like(batch.motion, MOTIONS.index("still")))
     frames = seen(frames)

@@ -14,7 +14,8 @@ from torch import Tensor
 from model.training.drawing import distance, outline
 from model.training.figures import FIGURES
 from model.training.parts import Body
-from model.training.scenes import MOTIONS, OPENING_S, SHAPES, Scenes, facing, goes, track, turning
+from model.training.scenes import MOTIONS, SHAPES, Scenes
+from model.training.trajectories import OPENING_S, facing, goes, track, turning
 
 #: Cells of a mask along each side of a latent cell, which is 16 pixels.
 FINE = 4

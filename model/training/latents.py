@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.training import captions, led, pairs, reading, scenes
+from model.training import captions, led, pairs, reading, rendering, scenes, trajectories
 from model.training.bending import Bend
 from model.training.pools import BUCKETS, LONG, SAID, Bucket, Pool, records_of
 from model.training.scenes import Scenes
@@ -139,23 +139,24 @@ def draw(
         later = 0.5 if f == LONG else LATER if f > 1 else 0
         batch = scenes.sample(count, generator, aspect=w / h, later=later)
         if f == LONG:
-            batch = scenes.last_long(batch, f / 16, w / h)
-        path = scenes.track(batch, torch.arange(f) / 16, scenes.OPENING_S, w / h)
+            batch = trajectories.last_long(batch, f / 16, w / h)
+        path = trajectories.track(batch, torch.arange(f) / 16, trajectories.OPENING_S, w / h)
         how = _along(path, h, w)
     else:
         size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
         height, width = round(h * size), round(h * size * 16 / 9)
         batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
-        length = scenes.OPENING_S
+        length = trajectories.OPENING_S
         x, y, r = (
-            v[:, 0] for v in scenes.track(batch, torch.tensor([length / 2]), length, width / height)
+            v[:, 0]
+            for v in trajectories.track(batch, torch.tensor([length / 2]), length, width / height)
         )
         angle = torch.rand(count, generator=generator) * 2 * math.pi
         far = torch.rand(count, generator=generator) * 1.6
         top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
         left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
         window = (top, left.round().clamp(0, width - w), h, w)
-        how = partial(scenes.render, height=height, width=width, window=window)
+        how = partial(rendering.render, height=height, width=width, window=window)
     frames, coverage = how(batch, f)
     bent = None
     if bucket.bent:
@@ -166,8 +167,8 @@ def draw(
 def _along(
     path: tuple[Tensor, Tensor, Tensor], height: int, width: int
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`scenes.render` of whole pictures along a path."""
-    return partial(scenes.render, height=height, width=width, path=path)
+    """`rendering.render` of whole pictures along a path."""
+    return partial(rendering.render, height=height, width=width, path=path)
 
 
 @torch.no_grad()

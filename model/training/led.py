@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.given import PAST
-from model.training import scenes
+from model.training import trajectories
 from model.training.scenes import Scenes
 from model.vae import VAE
 
@@ -34,7 +34,7 @@ def moments(frames: int, tail: int) -> Tensor:
 def lead(
     batch: Scenes, frames: int, aspect: float, tail: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Paths as of `scenes.track`, led to some end, half of them to where they began.
+    """Paths as of `trajectories.track`, led to some end, half of them to where they began.
 
     With two latent frames at the end given, the object moves on in them. With one it has arrived
     and rests, as one picture says nothing of motion.
@@ -45,8 +45,8 @@ def lead(
 
     n, arrival = len(batch), frames - FACTOR * tail
     seconds = moments(frames, tail)
-    x, y, r = scenes.track(batch, seconds, scenes.OPENING_S, aspect, wraps=False)
-    inside = scenes.track(batch, seconds[:1], scenes.OPENING_S, aspect)
+    x, y, r = trajectories.track(batch, seconds, trajectories.OPENING_S, aspect, wraps=False)
+    inside = trajectories.track(batch, seconds[:1], trajectories.OPENING_S, aspect)
     x, y = x - x[:, :1] + inside[0], y - y[:, :1] + inside[1]
     departure = (FACTOR * torch.randint(frames // 8, (n, 1), generator=generator) + 1).float()
     way = ((torch.arange(frames)[None] - departure) / (arrival - departure)).clamp(0, 1)
@@ -63,9 +63,9 @@ def lead(
 
 
 def arrive(batch: Scenes, frames: int, aspect: float, tail: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Paths as of `scenes.track`, which pass (x, y) where the given end begins."""
+    """Paths as of `trajectories.track`, which pass (x, y) where the given end begins."""
     arrival = (frames - FACTOR * tail) / 16 + batch.phase[:, None]
-    return scenes.track(batch, torch.arange(frames) / 16, 2 * arrival, aspect)
+    return trajectories.track(batch, torch.arange(frames) / 16, 2 * arrival, aspect)
 
 
 def ending(vae: VAE, frames: Tensor, tail: int) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from model.training import scenes
+from model.training import rendering, scenes, trajectories
 from model.training.bending import Bend
 from model.training.scenes import MOTIONS, Scenes
 
@@ -80,17 +80,17 @@ def last_long(
     meet, mover = torch.rand(2, len(reach), generator=generator) < torch.tensor([[MEET], [0.5]])
     parts: list[Scenes] = []
     for side, scene in zip((-1, 1), pair, strict=True):
-        radius = scenes.RADIUS[scene.size]
+        radius = trajectories.RADIUS[scene.size]
         x, y = ((room - radius).clamp(min=0) for room in (aspect, 1.0))
         room = torch.where(across, reach / 4, x), torch.where(across, y, reach / 4)
-        apart = scenes.set_out(scene, length, room)
+        apart = trajectories.set_out(scene, length, room)
 
         moves = mover == (side > 0)
         beside, above = (MOTIONS.index(name) for name in TOWARDS[side])
         motion = torch.where(moves, torch.where(across, beside, above), MOTIONS.index("still"))
         middle = MIDDLE * torch.rand(len(reach), generator=generator)
         place = side * reach * torch.where(moves, EDGE, middle)
-        place = place - side * moves * scenes.SPEED[scene.speed] * scenes.OPENING_S / 2
+        place = place - side * moves * trajectories.SPEED[scene.speed] * trajectories.OPENING_S / 2
         x = torch.where(across, place, LEVEL * scene.x)
         y = torch.where(across, LEVEL * scene.y, place)
         parts.append(
@@ -129,12 +129,14 @@ def render(
     seconds = torch.arange(frames, device=first.x.device) / fps
 
     def path(scene: Scenes) -> tuple[Tensor, Tensor, Tensor]:
-        x, y, r = scenes.track(scene, seconds, scenes.OPENING_S, aspect, roam=scale * 0.8)
+        x, y, r = trajectories.track(
+            scene, seconds, trajectories.OPENING_S, aspect, roam=scale * 0.8
+        )
         return x, y, r * scale
 
     size = (frames, height, width)
-    behind, below = scenes.render(second, *size, fps=fps, path=path(second), bends=bends[1])
-    picture, above = scenes.render(
+    behind, below = rendering.render(second, *size, fps=fps, path=path(second), bends=bends[1])
+    picture, above = rendering.render(
         first, *size, fps=fps, path=path(first), bends=bends[0], on=behind
     )
     return picture, (above, below * (1 - above))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.training import checkpoints, scenes
+from model.training import checkpoints, rendering, scenes, trajectories
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.principal import basis, turned
@@ -87,14 +87,16 @@ def crops(generator: torch.Generator) -> Tensor:
     batch = scenes.sample(clips, generator, aspect=width / height, later=0.2)
     length = (frames - 1) / 16
     moment = length * float(uniform())
-    x, y, r = (v[:, 0] for v in scenes.track(batch, torch.tensor([moment]), length, width / height))
+    x, y, r = (
+        v[:, 0] for v in trajectories.track(batch, torch.tensor([moment]), length, width / height)
+    )
     near = (uniform(clips) < 0.8).float()
     angle = uniform(clips) * 2 * math.pi
     centre_x = near * (x + r * angle.cos()) + (1 - near) * (uniform(clips) * 2 - 1) * width / height
     centre_y = near * (y + r * angle.sin()) + (1 - near) * (uniform(clips) * 2 - 1)
     top = ((centre_y + 1) * height / 2 - crop / 2).round().clamp(0, height - crop)
     left = ((centre_x + width / height) * height / 2 - crop / 2).round().clamp(0, width - crop)
-    return scenes.render(batch, frames, height, width, window=(top, left, crop, crop))[0]
+    return rendering.render(batch, frames, height, width, window=(top, left, crop, crop))[0]
 
 
 def loss_of(vae: VAE, frames: Tensor, run: VaeRun, generator: torch.Generator) -> dict[str, Tensor]:
@@ -146,7 +148,7 @@ def evaluate(vae: VAE, height: int, width: int, *, clips: int = 8, frames: int =
     total = 0.0
     dtype = next(vae.parameters()).dtype
     for i in range(clips):
-        truth, _ = scenes.render(batch.take(slice(i, i + 1)), frames, height, width)
+        truth, _ = rendering.render(batch.take(slice(i, i + 1)), frames, height, width)
         with torch.no_grad():
             decoded = vae.decode(vae.encode(truth.to(dtype))).float().clamp(-1, 1)
         total += float(-10 * torch.log10(((decoded - truth) ** 2).mean() / 4))
@@ -226,7 +228,7 @@ def export(folder: Path, target: Path, *, clips: int = 96) -> None:
     for height, width in ((160, 256), (192, 192), (256, 160)):
         batch = scenes.sample(clips // 3, generator, aspect=width / height)
         for i in range(len(batch)):
-            frames, _ = scenes.render(batch.take(slice(i, i + 1)), 25, height, width)
+            frames, _ = rendering.render(batch.take(slice(i, i + 1)), 25, height, width)
             with torch.no_grad():
                 means.append(vae.encode(frames).flatten(2)[0])
     onto = basis(vae, torch.cat(means, 1), COMPONENTS)

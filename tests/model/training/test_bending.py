@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.training import scenes
+from model.training import rendering, scenes, trajectories
 from model.training.bending import REACH, Bend
 from model.training.latents import draw
 from model.training.pools import BUCKETS
@@ -19,13 +19,13 @@ def test_a_clip_is_drawn_wrong_in_its_object_alone():
     batch = scenes.sample(6, torch.Generator().manual_seed(1), aspect=1.0)
     batch.style[:] = scenes.STYLES.index("flat")
     batch.shape[:3] = torch.tensor([SHAPES.index(name) for name in ("car", "bird", "person")])
-    true, coverage = scenes.render(batch, 9, 64, 64)
-    wrong, other = scenes.render(batch, 9, 64, 64, bends=[drawn(seed) for seed in range(6)])
+    true, coverage = rendering.render(batch, 9, 64, 64)
+    wrong, other = rendering.render(batch, 9, 64, 64, bends=[drawn(seed) for seed in range(6)])
     changed = (true - wrong).abs().amax(1) > 0.01
     assert not (changed & (coverage == 0) & (other == 0)).any()
     shares = changed.float().sum((1, 2, 3)) / coverage.sum((1, 2, 3))
     assert shares.max() > 0.1
-    x, y, r = scenes.track(batch, torch.arange(9) / 16, 0.5, 1.0)
+    x, y, r = trajectories.track(batch, torch.arange(9) / 16, 0.5, 1.0)
     grid = (torch.arange(64) + 0.5) / 32 - 1
     far = (grid[None, None, None] - x[..., None, None]).square()
     far = (far + (grid[None, None, :, None] - y[..., None, None]).square()).sqrt()
@@ -36,8 +36,8 @@ def test_its_outline_changes_from_frame_to_frame():
     scene = scenes.sample(1, torch.Generator().manual_seed(1))
     scene.motion[:] = scenes.MOTIONS.index("still")
     scene.shape[:] = SHAPES.index("boat")
-    _, true = scenes.render(scene, 17, 64, 64)
-    _, wrong = scenes.render(scene, 17, 64, 64, bends=[drawn(3)])
+    _, true = rendering.render(scene, 17, 64, 64)
+    _, wrong = rendering.render(scene, 17, 64, 64, bends=[drawn(3)])
     assert (true[:, 1:] - true[:, :1]).abs().max() < 1e-5
     assert (wrong[:, 8] - wrong[:, 0]).abs().max() > 0.5
 
@@ -47,7 +47,7 @@ def test_a_figure_that_is_drawn_wrong_has_its_parts_still():
     scene.style[:] = scenes.STYLES.index("flat")
     scene.shape[:], scene.colour[:] = SHAPES.index("car"), scenes.COLOURS.index("red")
     for seed in range(4):
-        frames, coverage = scenes.render(scene, 3, 96, 96, bends=[drawn(seed)])
+        frames, coverage = rendering.render(scene, 3, 96, 96, bends=[drawn(seed)])
         inside = frames[0][:, coverage[0] == 1]
         assert (inside[0] > 0.5).float().mean() > 0.3
         assert (inside.amax(0) < -0.6).sum() > 20  # its wheels

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.training import scenes
+from model.training import rendering, scenes
 from model.training.cases import cases, right
 from model.training.detector import ATTRIBUTES, SHIPPED, load
 
@@ -36,7 +36,7 @@ def test_a_clip_that_stands_still_is_never_taken_for_a_moving_one(detector):
     generator = torch.Generator().manual_seed(3)
     batch = scenes.sample(16, generator)
     still = replace(batch, motion=torch.full((16,), scenes.MOTIONS.index("still")))
-    frames, _ = scenes.render(still, 9, 128, 128)
+    frames, _ = rendering.render(still, 9, 128, 128)
     seen = detector.look(frames)
     assert (seen.motion == scenes.MOTIONS.index("still")).float().mean() >= 0.9
 
@@ -49,7 +49,7 @@ def test_another_object_is_not_taken_for_the_one_asked_for(detector):
             shape=(case.scene.shape + 1) % len(scenes.SHAPES),
             colour=(case.scene.colour + 1) % len(scenes.COLOURS),
         )
-        frames, _ = scenes.render(other, 25, case.height, case.width)
+        frames, _ = rendering.render(other, 25, case.height, case.width)
         verdict = right(detector.look(frames), case.scene)
         wrong += verdict["shape"] is False
     assert wrong >= 14

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.training import scenes
+from model.training import rendering, scenes, trajectories
 from model.training.geometry import nearest, overlap, true_mask, turns
 from model.training.scenes import SHAPES
 
@@ -12,8 +12,8 @@ from model.training.scenes import SHAPES
 @pytest.mark.parametrize("frame", [0, 1, 4])
 def test_masks_are_where_the_renderer_draws(frame: int):
     batch = scenes.sample(24, torch.Generator().manual_seed(0), aspect=1.6)
-    path = scenes.track(batch, torch.arange(25) / 16, scenes.OPENING_S, 1.6)
-    _, coverage = scenes.render(batch, 25, 160, 256, path=path)
+    path = trajectories.track(batch, torch.arange(25) / 16, trajectories.OPENING_S, 1.6)
+    _, coverage = rendering.render(batch, 25, 160, 256, path=path)
     mask = true_mask(batch, torch.full((24,), frame), 40, 64)
     rendered = coverage[:, [0]] if frame == 0 else coverage[:, 4 * frame - 3 : 4 * frame + 1]
     assert (F.avg_pool2d(rendered.mean(1), 4) - mask).abs().mean() < 0.002

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.given import PAST
-from model.training import led, scenes
+from model.training import led, scenes, trajectories
 from model.training.__main__ import WEIGHTS
 from model.training.cases import psnr
 from model.training.latents import draw
@@ -48,14 +48,14 @@ def test_an_object_that_is_led_never_jumps_to_the_other_side_of_the_picture():
     scene = scenes.sample(200, torch.Generator().manual_seed(3), aspect=1.6, later=0.5)
     x, y, _ = led.lead(scene, LONG, 1.6, 2, torch.Generator().manual_seed(1))
     assert max(v.diff(dim=1).abs().max() for v in (x, y)) < 0.5
-    jumping = scenes.track(scene, torch.arange(LONG) / 16, scenes.OPENING_S, 1.6)[0]
+    jumping = trajectories.track(scene, torch.arange(LONG) / 16, trajectories.OPENING_S, 1.6)[0]
     assert jumping.diff(dim=1).abs().max() > 2
 
 
 def test_at_its_beginning_and_in_a_given_clip_at_its_end_an_object_moves_as_it_would_alone():
     scene = batch(50)
     path = led.lead(scene, FRAMES, 1.6, 2, torch.Generator().manual_seed(1))
-    alone = scenes.track(scene, torch.arange(FRAMES) / 16, 24 / 16, 1.6)
+    alone = trajectories.track(scene, torch.arange(FRAMES) / 16, 24 / 16, 1.6)
     for made, own in zip(path[:2], alone[:2], strict=True):
         assert torch.allclose(made[:, :2], own[:, :2])
         assert torch.allclose(made[:, 17:].diff(dim=1), own[:, 17:].diff(dim=1), atol=1e-4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model import Pipeline
-from model.training import captions, detector, modes, pairs, scenes
+from model.training import captions, detector, modes, pairs, rendering
 from model.training.__main__ import WEIGHTS
 from model.training.cases import case
 from model.training.weights import load_vae
@@ -91,7 +91,7 @@ def test_two_objects_are_each_looked_at_in_their_half(judge):
         pair = pairs.sample(1, torch.Generator().manual_seed(seed), aspect=1.6)
         pair = tuple(replace(s, style=torch.tensor([0]), motion=torch.tensor([7])) for s in pair)
         clip, _ = pairs.render(pair, modes.CLIP, 160, 256)
-        one, _ = scenes.render(pair[0], modes.CLIP, 160, 256)
+        one, _ = rendering.render(pair[0], modes.CLIP, 160, 256)
         names = ("colour", "motion")
         right += all(judge.sees_two(clip, pair, *names).values())
         swapped += judge.sees_two(clip, (pair[1], pair[0]), *names)["colour"] is not False

@@ -12,6 +12,7 @@ from model.training.latents import draw_batch, encode
 from model.training.learner import TINY, Truth
 from model.training.pools import BUCKETS, Clips, Pool
 from model.training.reading import plain_tokenizer
+from model.training.rendering import RGB
 from model.training.scenes import (
     BACKGROUNDS,
     CLASHES,
@@ -19,13 +20,11 @@ from model.training.scenes import (
     DULL,
     HELD_OUT,
     MOTIONS,
-    OPENING_S,
-    RGB,
     ROUND,
     SHAPES,
     STYLES,
-    track,
 )
+from model.training.trajectories import OPENING_S, track
 from model.training.weights import load_vae
 
 SIZES = ((160, 256), (192, 192), (256, 160))
