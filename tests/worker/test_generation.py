@@ -29,15 +29,27 @@ def large(spec):
 def memory():
     """Limits the memory of this process to what it has now and a little more, or lifts that."""
     before = resource.getrlimit(resource.RLIMIT_AS)
-    # What earlier tests freed would be used again without asking the system: give it back.
     libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
     libc.mallopt(M_MMAP_THRESHOLD, 2**16)
+    held = []
+
+    def allow(more):
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + more, before[1]))
 
     def limit(is_limited):
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        while held:
+            libc.free(held.pop())
         libc.malloc_trim(0)
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        least = now + 8 * 2**20 if is_limited else before[0]
-        resource.setrlimit(resource.RLIMIT_AS, (least, before[1]))
+        if is_limited:
+            # What earlier tests freed would be used again without asking the system: take it.
+            allow(2 * 2**20)
+            while block := libc.malloc(2**20):
+                held.append(block)
+            allow(8 * 2**20)
 
     yield limit
     limit(False)
