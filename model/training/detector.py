@@ -39,8 +39,6 @@ MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its bes
 #: Share of the training that shows an object of two in its half, and of that which shows pictures,
 #: of which so many cost as much as a clip.
 PAIRED, PICTURE, PICTURES = 0.4, 0.5, 8
-#: Seconds of a clip.
-LENGTH_S = 1.5
 #: Batches of decoded clips that are kept, as they cost more than drawn ones.
 STOCK = 120
 UNASKED = -100  # what `cross_entropy` ignores
@@ -168,7 +166,7 @@ def draw(
     aspect = width / height
     picture = _chance(PICTURE, generator)
     count, each = (count * PICTURES, 1) if picture else (count, SAMPLES)
-    fps = (SAMPLES - 1) / LENGTH_S
+    fps = (SAMPLES - 1) / trajectories.OPENING_S
     if vae is not None and not picture:
         each, fps = 2 * SAMPLES - 1, 2 * fps
 
@@ -184,8 +182,8 @@ def draw(
         batch = scenes.sample(count, generator, aspect=aspect, held_out=held_out)
         moments = torch.arange(each) / fps
         if picture:
-            moments = LENGTH_S * torch.rand(1, generator=generator)
-        path = trajectories.track(batch, moments, LENGTH_S, aspect)
+            moments = trajectories.OPENING_S * torch.rand(1, generator=generator)
+        path = trajectories.track(batch, moments, trajectories.OPENING_S, aspect)
         frames, coverage = rendering.render(batch, each, height, width, seconds=moments, path=path)
     if picture:
         batch = replace(batch, motion=torch.full_like(batch.motion, MOTIONS.index("still")))
