@@ -11,6 +11,7 @@ from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app.api import (
     batches,
@@ -64,7 +65,10 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
             await app.state.parts.following.stop()
             app.state.parts.close()
 
-    app = FastAPI(title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    # Its page of the API needs no other server, whose scripts would see the studio's key.
+    app = FastAPIOffline(
+        title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan
+    )
     app.openapi = partial(describe, app)
     add_error_handlers(app)
     surface = (

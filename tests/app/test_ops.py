@@ -67,7 +67,6 @@ def test_metrics_count_jobs_and_workers(client):
 
 def test_the_openapi_document_tells_every_field_and_no_422(client):
     document = client.get("/openapi.json").json()
-    assert client.get("/docs").status_code == 200
     create = document["paths"]["/v1/videos"]["post"]
     for media_type in ("application/json", "multipart/form-data"):
         fields = create["requestBody"]["content"][media_type]["schema"]["properties"]
@@ -76,6 +75,16 @@ def test_the_openapi_document_tells_every_field_and_no_422(client):
         for operation in path.values():
             assert "422" not in operation["responses"]
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_pages_of_the_api_load_nothing_from_elsewhere(client, path):
+    page = client.get(path)
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href|url)(?:=|: )"?\'?([^"\'\s>]+)', page.text)
+    assert len(loaded) >= 2
+    for address in loaded:
+        assert address.startswith("/") and client.get(address).status_code == 200, address
 
 
 def test_every_reference_in_the_openapi_document_leads_somewhere(client):
