@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpcore
+import httpx
 
 from app.contract.addresses import Address, is_public
 
@@ -20,13 +21,41 @@ class Refused(ValueError):
     """The URL, or what it leads to, is nothing that this service connects to."""
 
 
-class Network(httpcore.NetworkBackend):
-    """Connects to checked addresses only, until a deadline."""
+def plain(url: str, *schemes: str) -> httpx.URL:
+    """The URL, if it is one of these schemes and has a host. Raises Refused, a sentence."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise Refused(f"the URL is not valid: {error}") from None
+    if parsed.scheme not in schemes or not parsed.host:
+        raise Refused(f"the URL must begin with {schemes[0]}://")
+    if parsed.userinfo:
+        raise Refused("the URL must not carry a user name or password")
+    if parsed.port is not None and not 0 < parsed.port < 2**16:
+        raise Refused(f"the URL's port cannot be {parsed.port}")
+    return parsed
 
-    def __init__(self, resolve: Resolve, deadline: float, *, allow_private: bool) -> None:
+
+def target_of(url: httpx.URL) -> httpcore.URL:
+    """The same URL as httpcore takes it."""
+    return httpcore.URL(
+        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+    )
+
+
+class Network(httpcore.NetworkBackend):
+    """Connects to checked addresses only, through `sockets`, until a deadline."""
+
+    def __init__(
+        self,
+        resolve: Resolve,
+        deadline: float,
+        *,
+        allow_private: bool,
+        sockets: httpcore.NetworkBackend,
+    ) -> None:
         self._resolve, self._deadline = resolve, deadline
-        self._allow_private = allow_private
-        self._sockets = httpcore.SyncBackend()
+        self._allow_private, self._sockets = allow_private, sockets
 
     def connect_tcp(
         self,

@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from app.contract.addresses import Address, UnknownHost, resolve
-from app.contract.network import Network, Refused
+from app.contract.network import Network, Refused, plain, target_of
 
 PREFIX = "whsec_"
 
@@ -51,7 +51,12 @@ class Sender:
         receiver does or does not do.
         """
         began = time.monotonic()
-        network = Network(self.resolve, began + self.timeout_s, allow_private=self.allow_private)
+        network = Network(
+            self.resolve,
+            began + self.timeout_s,
+            allow_private=self.allow_private,
+            sockets=httpcore.SyncBackend(),
+        )
         signed = signed_headers(secrets, event_id, int(time.time()), body)
         try:
             parsed = checked(url, allow_private=self.allow_private)
@@ -60,17 +65,12 @@ class Sender:
                 ("content-type", "application/json"),
                 *signed.items(),
             ]
-            target = httpcore.URL(
-                scheme=parsed.raw_scheme,
-                host=parsed.raw_host,
-                port=parsed.port,
-                target=parsed.raw_path,
-            )
+            content = body.encode()
             with (
                 httpcore.ConnectionPool(self.tls, network_backend=network) as pool,
-                pool.stream("POST", target, headers=headers, content=body.encode()) as response,
+                pool.stream("POST", target_of(parsed), headers=headers, content=content) as answer,
             ):
-                return Answer(seconds=time.monotonic() - began, status_code=response.status)
+                return Answer(seconds=time.monotonic() - began, status_code=answer.status)
         except (Refused, UnknownHost) as error:
             said = str(error)
         except (
@@ -103,15 +103,4 @@ def signed_headers(
 
 def checked(url: str, *, allow_private: bool) -> httpx.URL:
     """The URL, if it is one to send events to. Raises Refused, a sentence."""
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise Refused(f"the URL is not valid: {error}") from None
-    schemes = ("https", "http") if allow_private else ("https",)
-    if parsed.scheme not in schemes or not parsed.host:
-        raise Refused("the URL must begin with https://")
-    if parsed.userinfo:
-        raise Refused("the URL must not carry a user name or password")
-    if parsed.port is not None and not 0 < parsed.port < 2**16:
-        raise Refused(f"the URL's port cannot be {parsed.port}")
-    return parsed
+    return plain(url, "https", "http") if allow_private else plain(url, "https")

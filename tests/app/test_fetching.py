@@ -1,12 +1,21 @@
 """Fetching by URL must not be a way into the private network."""
 
+import contextlib
 import ipaddress
+import itertools
 import socket
+import ssl
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
-import httpx
+import httpcore
 import pytest
+import trustme
 
-from app.fetching import Fetcher, FetchError, is_public
+from app.contract.addresses import is_public
+from app.fetching import Fetcher, FetchError
 
 PUBLIC = ipaddress.ip_address("93.184.215.14")
 
@@ -50,42 +59,112 @@ def test_an_address_of_the_internet_is_public(address):
     assert is_public(ipaddress.ip_address(address))
 
 
-class Site:
-    """Somebody else's web server: answers by path, and remembers what it was asked."""
+class Site(httpcore.SyncBackend):
+    """Somebody else's web servers, which all are this one on this machine: it answers by path, and
+    remembers what it was asked, and under which addresses.
+    """
 
-    def __init__(self, **answers):
-        self.answers, self.asked = answers, []
+    def __init__(self, authority, **answers):
+        super().__init__()
+        self.asked, self.dialled = [], []
+        site = self
 
-    def __call__(self, request):
-        self.asked.append(request)
-        return self.answers[request.url.path.strip("/")]
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                site.asked.append((self.headers["host"], self.path))
+                status, headers, body = answers[urlsplit(self.path).path.strip("/")]
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for part in body:
+                        self.wfile.write(part)
+                self.close_connection = True
+
+            def log_message(self, *args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("a.example", "b.example").configure_cert(context)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def connect_tcp(self, host, port, *others):
+        self.dialled.append((host, port))
+        return super().connect_tcp("127.0.0.1", self._server.server_port, *others)
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
 
 
-def fetcher(site, hosts, **changes):
-    limits = {"limit_bytes": 1000, "timeout_s": 5.0}
-
-    def resolve(host, port):
-        return [ipaddress.ip_address(address) for address in hosts.get(host, ())]
-
-    return Fetcher(**(limits | changes), resolve=resolve, transport=httpx.MockTransport(site))
+def ok(*parts):
+    """A file in parts, with its length left open."""
+    return 200, {}, parts
 
 
-def test_a_file_is_fetched_from_the_address_that_was_checked_under_the_name_that_was_asked():
-    site = Site(image=httpx.Response(200, content=iter([b"da", b"ta"])))
+def to(location, status=302):
+    return status, {"location": location, "content-length": "0"}, ()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def open_site(authority):
+    with contextlib.ExitStack() as stack:
+
+        def open_site(**answers):
+            return stack.enter_context(contextlib.closing(Site(authority, **answers)))
+
+        yield open_site
+
+
+@pytest.fixture
+def fetcher(authority):
+    def fetcher(site, hosts, **changes):
+        limits = {"limit_bytes": 1000, "timeout_s": 5.0}
+        tls = ssl.create_default_context()
+        authority.configure_trust(tls)
+
+        def resolve(host, port):
+            return [ipaddress.ip_address(address) for address in hosts.get(host, ())]
+
+        return Fetcher(**(limits | changes), resolve=resolve, sockets=site, tls=tls)
+
+    return fetcher
+
+
+def test_a_file_is_fetched_from_the_address_that_was_checked_under_the_name_that_was_asked(
+    fetcher, open_site
+):
+    site = open_site(image=ok(b"da", b"ta"))
     got = fetcher(site, {"a.example": [str(PUBLIC)]}).fetch("https://a.example:8443/image?x=1")
     assert got == b"data"
-    (request,) = site.asked
-    assert request.url == f"https://{PUBLIC}:8443/image?x=1"
-    assert request.headers["host"] == "a.example:8443"
-    assert request.extensions["sni_hostname"] == "a.example"
+    assert site.dialled == [(str(PUBLIC), 8443)]
+    assert site.asked == [("a.example:8443", "/image?x=1")]
+
+
+def test_a_server_must_show_the_certificate_of_the_name_that_was_asked(fetcher, open_site):
+    site = open_site(image=ok(b"data"))
+    with pytest.raises(FetchError, match="ConnectError"):
+        fetcher(site, {"c.example": [str(PUBLIC)]}).fetch("https://c.example/image")
+    assert site.dialled and site.asked == []
 
 
 @pytest.mark.parametrize("addresses", [[], ["10.0.0.1"], [str(PUBLIC), "10.0.0.1"], ["::1"]])
-def test_a_host_with_any_private_address_is_never_connected_to(addresses):
-    site = Site()
+def test_a_host_with_any_private_address_is_never_connected_to(fetcher, open_site, addresses):
+    site = open_site()
     with pytest.raises(FetchError, match="not on the public internet"):
         fetcher(site, {"a.example": addresses}).fetch("https://a.example/image")
-    assert site.asked == []
+    assert site.dialled == []
 
 
 @pytest.mark.parametrize(
@@ -104,34 +183,29 @@ def test_a_host_with_any_private_address_is_never_connected_to(addresses):
         "\0",
     ],
 )
-def test_only_plain_https_urls_are_taken(url):
-    site = Site()
+def test_only_plain_https_urls_are_taken(fetcher, open_site, url):
+    site = open_site()
     with pytest.raises(FetchError):
         fetcher(site, {"a.example": [str(PUBLIC)]}).fetch(url)
-    assert site.asked == []
+    assert site.dialled == []
 
 
-def test_a_redirect_is_followed_to_a_public_host():
-    site = Site(
-        first=httpx.Response(302, headers={"location": "https://b.example/second"}),
-        second=httpx.Response(301, headers={"location": "/third"}),
-        third=httpx.Response(200, content=iter([b"da", b"ta"])),
+def test_a_redirect_is_followed_to_a_public_host(fetcher, open_site):
+    site = open_site(
+        first=to("https://b.example/second"), second=to("/third", 301), third=ok(b"da", b"ta")
     )
     hosts = {"a.example": [str(PUBLIC)], "b.example": ["1.1.1.1"]}
     assert fetcher(site, hosts).fetch("https://a.example/first") == b"data"
-    assert [request.headers["host"] for request in site.asked] == [
-        "a.example",
-        "b.example",
-        "b.example",
-    ]
+    assert [host for host, _ in site.asked] == ["a.example", "b.example", "b.example"]
+    assert [host for host, _ in site.dialled] == [str(PUBLIC), "1.1.1.1", "1.1.1.1"]
 
 
 @pytest.mark.parametrize(
     "location",
     ["https://inner.example/x", "https://127.0.0.1/x", "http://b.example/x", "file:///etc/passwd"],
 )
-def test_a_redirect_into_the_private_network_is_refused(location):
-    site = Site(first=httpx.Response(302, headers={"location": location}))
+def test_a_redirect_into_the_private_network_is_refused(fetcher, open_site, location):
+    site = open_site(first=to(location))
     hosts = {
         "a.example": [str(PUBLIC)],
         "b.example": [str(PUBLIC)],
@@ -143,36 +217,33 @@ def test_a_redirect_into_the_private_network_is_refused(location):
     assert len(site.asked) == 1
 
 
-def test_redirects_end():
-    site = Site(loop=httpx.Response(302, headers={"location": "/loop"}))
+def test_redirects_end(fetcher, open_site):
+    site = open_site(loop=to("/loop"))
     with pytest.raises(FetchError, match="redirects more than"):
         fetcher(site, {"a.example": [str(PUBLIC)]}).fetch("https://a.example/loop")
 
 
-def test_a_file_that_is_too_large_is_refused_while_it_arrives():
-    def endless():
-        while True:
-            yield bytes(500)
-
-    site = Site(image=httpx.Response(200, content=endless()))
+def test_a_file_that_is_too_large_is_refused_while_it_arrives(fetcher, open_site):
+    site = open_site(image=(200, {}, itertools.repeat(bytes(500))))
     with pytest.raises(FetchError, match="larger than 1000 bytes"):
         fetcher(site, {"a.example": [str(PUBLIC)]}).fetch("https://a.example/image")
 
 
-def test_a_file_that_drips_is_refused_after_the_deadline():
+def test_a_file_that_drips_is_refused_after_the_deadline(fetcher, open_site):
     def dripping():
         while True:
+            time.sleep(0.01)
             yield b"x"
 
-    site = Site(image=httpx.Response(200, content=dripping()))
-    slow = fetcher(site, {"a.example": [str(PUBLIC)]}, timeout_s=0.05, limit_bytes=10**9)
+    site = open_site(image=(200, {}, dripping()))
+    slow = fetcher(site, {"a.example": [str(PUBLIC)]}, timeout_s=0.5, limit_bytes=10**9)
     with pytest.raises(FetchError, match="did not arrive within"):
         slow.fetch("https://a.example/image")
 
 
 @pytest.mark.parametrize("status", [204, 404, 500])
-def test_an_answer_without_the_file_is_refused(status):
-    site = Site(image=httpx.Response(status))
+def test_an_answer_without_the_file_is_refused(fetcher, open_site, status):
+    site = open_site(image=(status, {"content-length": "0"}, ()))
     with pytest.raises(FetchError, match=f"status {status}"):
         fetcher(site, {"a.example": [str(PUBLIC)]}).fetch("https://a.example/image")
 
