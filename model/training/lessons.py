@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.schedule import shifted
-from model.training.latents import LATER
+from model.training.footage import LATER
 from model.training.pools import BUCKETS, LONG, Bucket, Clips, Pool
 
 # How a training clip is conditioned: number of clean latent frames at its beginning and end.

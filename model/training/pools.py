@@ -41,6 +41,13 @@ class Bucket(NamedTuple):
         return not (self.tail or self.detail)
 
     @property
+    def wanted(self) -> float:
+        """How many of its clips are wanted, relative to others: a step shows as many more of them
+        as they are shorter.
+        """
+        return self.share / self.latent_size[0]
+
+    @property
     def latent_size(self) -> tuple[int, int, int]:
         """Latent frames, rows and columns."""
         return (self.frames - 1) // 4 + 1, self.height // 16, self.width // 16
@@ -216,6 +223,15 @@ class Pool:
         bent = self.bent[here] if self.bucket.bent else latents
         later = self.records[index, 0, -1] > 0
         return Clips(latents, objects, bent, self.ids[here, said].long(), later)
+
+
+def new_pools(channels: int, clips: int, *, folder: Path | None, device: str) -> list[Pool]:
+    """Pools with room for so many clips' worth of tokens in all."""
+    whole = sum(bucket.wanted for bucket in BUCKETS)
+    return [
+        Pool(b, channels, max(64, round(clips * b.wanted / whole)), folder=folder, device=device)
+        for b in BUCKETS
+    ]
 
 
 def records_of(objects: tuple[Scenes, ...]) -> Tensor:

@@ -14,10 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.training.geometry import FINE, overlap, true_mask
-from model.training.latents import new_pools
 from model.training.learner import TINY, coloured
 from model.training.log import Log
-from model.training.pools import BUCKETS
+from model.training.pools import BUCKETS, new_pools
 from model.training.scenes import BACKGROUNDS, COLOURS, SHAPES, STYLES, Scenes
 
 OBJECT = {"shape": len(SHAPES), "colour": len(COLOURS)}

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental import _config as fx_config
 
-from model.training import checkpoints, language, latents, refl, reward
-from model.training.latents import Filling
+from model.training import checkpoints, language, refl, reward
+from model.training.filling import Filling, start_filling
 from model.training.learner import TINY, Learner, remade, take_weights, to_compute
 from model.training.lessons import BESIDE_WEIGHT, Lesson, beside, draw_lesson, draw_wishes
 from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
-from model.training.pools import RECORD, SAID, Pool
+from model.training.pools import RECORD, SAID, Pool, new_pools
 from model.training.reading import silence_of
 from model.training.weights import load_vae
 
@@ -171,7 +171,7 @@ def train(run: TransformerRun) -> None:
         vae = load_vae(run.vae).to(run.device, dtype).requires_grad_(requires_grad=False)
         filling = Filling(vae, pools, run.folder, tokens=run.tokens, seed=seed, loaders=run.loaders)
     else:
-        filler = latents.start_filling(
+        filler = start_filling(
             run.folder / "pool",
             run.vae,
             run.folder,
@@ -245,7 +245,7 @@ def prepare(learner: Learner, run: TransformerRun) -> Backward:
 def _pools(run: TransformerRun) -> list[Pool]:
     channels = json.loads((run.vae / "vae" / "config.json").read_text())["z_dim"]
     folder = None if run.loaders else run.folder / "pool"
-    return latents.new_pools(channels, run.clips, folder=folder, device=run.device)
+    return new_pools(channels, run.clips, folder=folder, device=run.device)
 
 
 def _wait_for(pools: list[Pool], run: TransformerRun, filler: BaseProcess) -> None:
@@ -260,7 +260,7 @@ def _wait_for(pools: list[Pool], run: TransformerRun, filler: BaseProcess) -> No
 
 def _rehearse(learner: Learner, run: TransformerRun) -> None:
     """Have all be compiled, on noise."""
-    pools = latents.new_pools(TINY.in_channels, 400, folder=None, device=run.device)
+    pools = new_pools(TINY.in_channels, 400, folder=None, device=run.device)
     for k, pool in enumerate(pools):
         t, h, w = pool.bucket.latent_size
         noise = torch.randn(2, TINY.in_channels, t, h, w, device=run.device)

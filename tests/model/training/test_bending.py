@@ -5,7 +5,7 @@ import torch
 
 from model.training import rendering, scenes, trajectories
 from model.training.bending import REACH, Bend
-from model.training.latents import draw
+from model.training.footage import draw
 from model.training.pools import BUCKETS
 from model.training.scenes import SHAPES
 from model.training.train_transformer import velocity_to

@@ -7,7 +7,7 @@ from model.given import PAST
 from model.training import led, scenes, trajectories
 from model.training.__main__ import WEIGHTS
 from model.training.cases import psnr
-from model.training.latents import draw
+from model.training.footage import draw
 from model.training.pools import BUCKETS, LONG
 from model.training.scenes import MOTIONS
 from model.training.weights import load_vae

@@ -8,7 +8,8 @@ import torch
 from app.embedded import default_checkpoint
 from model.training import captions, pairs
 from model.training.figures import FIGURES
-from model.training.latents import draw_batch, encode
+from model.training.filling import encode
+from model.training.footage import draw_batch
 from model.training.learner import TINY, Truth
 from model.training.pools import BUCKETS, Clips, Pool
 from model.training.reading import plain_tokenizer

@@ -20,9 +20,8 @@ from model.training import (
     train_vae,
 )
 from model.training.__main__ import KINORA, main
-from model.training.latents import new_pools
 from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wishes
-from model.training.pools import BUCKETS
+from model.training.pools import BUCKETS, new_pools
 from model.training.reading import plain_tokenizer
 from model.training.scenes import SHAPES
 from model.training.train_transformer import TransformerRun

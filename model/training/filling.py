@@ -1,4 +1,4 @@
-"""Clips to learn from: drawn by CPU cores, said in words, and encoded into pools.
+"""Pools are filled: footage is drawn by CPU cores, and encoded.
 
 On a CPU a process beside the trainer does all of it (`start_filling`), into pools on disk. For a
 GPU many processes draw, and the trainer encodes what they have drawn between its steps, into pools
@@ -7,36 +7,26 @@ on where it stopped, and another seed has other clips.
 """
 
 import itertools
-import math
 import multiprocessing
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.multiprocessing
-import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from model.training import captions, led, pairs, reading, rendering, scenes, trajectories
-from model.training.bending import Bend
-from model.training.pools import BUCKETS, LONG, SAID, Bucket, Pool, records_of
-from model.training.scenes import Scenes
+from model.training import led, reading
+from model.training.footage import Drawn, draw_batch
+from model.training.pools import BUCKETS, Pool, new_pools
 from model.training.weights import load_vae
 from model.vae import VAE
 
-LATER = 0.25
-# Share of the pairs in wide pictures that stand one above the other.
-UPRIGHT = 0.2
 # Tokens of a step for each frame that is drawn together with others, and the most of these, which
 # bounds the memory.
 TOKENS_A_FRAME, TOGETHER = 20, 800
@@ -44,131 +34,15 @@ TOKENS_A_FRAME, TOGETHER = 20, 800
 ENCODING = 0.25
 
 
-class Drawn(NamedTuple):
-    """Clips of bucket number `k`, not yet encoded: plain tensors, which pass between processes."""
-
-    k: int
-    frames: Tensor  # [b, 3, f, h, w] uint8
-    bent: Tensor  # the same drawn wrong, or nothing
-    cells: Tensor  # [b, n, t, h, w] what share of each token each object covers
-    records: Tensor  # [b, n, RECORD]
-    ids: Tensor  # [b, SAID, l] int16, of their captions
-
-
-def new_pools(channels: int, clips: int, *, folder: Path | None, device: str) -> list[Pool]:
-    """Pools with room for so many clips' worth of tokens in all."""
-    whole = sum(map(_wanted, BUCKETS))
-    return [
-        Pool(b, channels, max(64, round(clips * _wanted(b) / whole)), folder=folder, device=device)
-        for b in BUCKETS
-    ]
-
-
-def _wanted(bucket: Bucket) -> float:
-    """How many clips of a bucket are wanted, relative to others: a step shows as many more of them
-    as they are shorter.
-    """
-    return bucket.share / bucket.latent_size[0]
-
-
 def next_bucket(drawn: list[float]) -> int:
     """The bucket whose clips are shown most often, if so many were drawn of each."""
-    return min(range(len(BUCKETS)), key=lambda k: (drawn[k] + 0.5) / _wanted(BUCKETS[k]))
+    return min(range(len(BUCKETS)), key=lambda k: (drawn[k] + 0.5) / BUCKETS[k].wanted)
 
 
 def together(k: int, tokens: int) -> int:
     """How many clips of bucket `k` are drawn together, for steps of so many tokens."""
     # What is drawn wrong, and said, counts too.
     return max(1, min(TOGETHER, tokens // TOKENS_A_FRAME) // (BUCKETS[k].frames + 7))
-
-
-def draw_batch(k: int, count: int, generator: torch.Generator, tokenizer: Tokenizer) -> Drawn:
-    """Draw `count` clips of bucket `k`, and say what they show."""
-    objects, frames, bent = draw(BUCKETS[k], count, generator)
-    scenes_ = tuple(scene for scene, _ in objects)
-    cells = F.avg_pool2d(torch.stack([cover for _, cover in objects], 1).flatten(0, 1), 32)
-    first, rest = cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).mean(2)
-    cells = torch.cat([first, rest], 1).unflatten(0, (count, -1))
-    said = [say(scenes_, generator) for _ in range(SAID)]
-    ids = torch.stack([reading.read(tokenizer, texts) for texts in said], 1)
-    wrong = torch.empty(0) if bent is None else _bytes(bent)
-    return Drawn(k, _bytes(frames), wrong, cells, records_of(scenes_), ids)
-
-
-def say(objects: tuple[Scenes, ...], generator: torch.Generator) -> list[str]:
-    """A caption of each clip."""
-    if len(objects) == 1:
-        return captions.describe(objects[0], generator)
-    return captions.describe_two(objects[0], objects[1], generator)
-
-
-def _bytes(frames: Tensor) -> Tensor:
-    return frames.add(1).mul_(127.5).round_().clamp_(0, 255).byte()
-
-
-def draw(
-    bucket: Bucket, count: int, generator: torch.Generator
-) -> tuple[tuple[tuple[Scenes, Tensor], ...], Tensor, Tensor | None]:
-    """Objects of a bucket with their coverage `[b, f, h, w]`, their clips `[b, 3, f, h, w]`, and
-    the same drawn wrong.
-    """
-    h, w, f = bucket.height, bucket.width, bucket.frames
-
-    def bends() -> list[Bend]:
-        return [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
-
-    if bucket.objects == 2:
-        later = LATER if f == LONG else 0
-        both = pairs.sample(count, generator, aspect=w / h, later=later, upright=UPRIGHT)
-        if f == LONG:
-            both = pairs.last_long(both, f / 16, generator, w / h)
-        frames, covers = pairs.render(both, f, h, w)
-        bent = None
-        if bucket.bent:
-            bent, _ = pairs.render(both, f, h, w, bends=(bends(), bends()))
-        return tuple(zip(both, covers, strict=True)), frames, bent
-    if bucket.tail:
-        batch = scenes.sample(count, generator, aspect=w / h, later=0.5)
-        if bucket.led:
-            path = led.lead(batch, f, w / h, bucket.tail, generator)
-            how = partial(_along(path, h, w), seconds=led.moments(f, bucket.tail))
-        else:
-            path = led.arrive(batch, f, w / h, bucket.tail)
-            how = _along(path, h, w)
-    elif not bucket.detail:
-        later = 0.5 if f == LONG else LATER if f > 1 else 0
-        batch = scenes.sample(count, generator, aspect=w / h, later=later)
-        if f == LONG:
-            batch = trajectories.last_long(batch, f / 16, w / h)
-        path = trajectories.track(batch, torch.arange(f) / 16, trajectories.OPENING_S, w / h)
-        how = _along(path, h, w)
-    else:
-        size = 2.0 + 5.0 * float(torch.rand((), generator=generator))  # times the window's height
-        height, width = round(h * size), round(h * size * 16 / 9)
-        batch = scenes.sample(count, generator, aspect=width / height, later=LATER)
-        length = trajectories.OPENING_S
-        x, y, r = (
-            v[:, 0]
-            for v in trajectories.track(batch, torch.tensor([length / 2]), length, width / height)
-        )
-        angle = torch.rand(count, generator=generator) * 2 * math.pi
-        far = torch.rand(count, generator=generator) * 1.6
-        top = ((y + far * r * angle.sin() + 1) * height / 2 - h / 2).round().clamp(0, height - h)
-        left = (x + far * r * angle.cos() + width / height) * height / 2 - w / 2
-        window = (top, left.round().clamp(0, width - w), h, w)
-        how = partial(rendering.render, height=height, width=width, window=window)
-    frames, coverage = how(batch, f)
-    bent = None
-    if bucket.bent:
-        bent, _ = how(batch, f, bends=bends())
-    return ((batch, coverage),), frames, bent
-
-
-def _along(
-    path: tuple[Tensor, Tensor, Tensor], height: int, width: int
-) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`rendering.render` of whole pictures along a path."""
-    return partial(rendering.render, height=height, width=width, path=path)
 
 
 @torch.no_grad()
