@@ -1,8 +1,7 @@
-"""Where an object is, finer than latents are: its true mask, and the true outline, or clip of
-outlines, that is nearest to one.
+"""Where an object is, finer than latents are: its true mask, and the true outline nearest to one.
 
 A class says little of a shape that is nearly right: a reward for "star" is content with a bent one.
-The renderer knows the outline itself, wherever a sampler chose to put it, and every way it may go.
+The renderer knows the outline itself, wherever a sampler chose to put it.
 """
 
 import math
@@ -30,8 +29,6 @@ SCALES = (0.3, 0.1, 0.035)
 REST = torch.tensor([0.0, 1.0, 0.0])
 TURNED = torch.stack([torch.tensor([k * math.pi / 12, 1.0, 0.0]) for k in range(24)])
 MOVED = torch.tensor([[0.0, side, 0.08 * k] for k in range(12) for side in (1.0, -1.0)])
-#: In how many moments of its cycle a motion is tried to begin, and then again around the best.
-BEGINNINGS = 12
 # How much finer the steps of angles and of moments are, in radians and seconds, at a scale of 1.
 FINER = torch.tensor([0.4, 0.0, 0.15])
 
@@ -104,55 +101,6 @@ def nearest(mask: Tensor, shape: Tensor, turns: Tensor | None = None) -> Tensor:
             holds = held[:, None] + steps * finer[:, None]
             chosen, out = best(centre[:, None].expand(b, 5, 2), radius[:, None].expand(b, 5), holds)
             held = holds[rows, chosen]
-    return out
-
-
-def places(masks: Tensor) -> Tensor:
-    """Where soft masks `[..., h, w]` have their middles, x and y, and the roots of their areas, in
-    half heights, `[..., 3]`.
-    """
-    h, w = masks.shape[-2:]
-    x, y = (axis.to(masks) for axis in _grid(h, w))
-    area = masks.sum((-2, -1)).clamp(min=1e-3)
-    middle = [(masks * x).sum((-2, -1)) / area, (masks * y[:, None]).sum((-2, -1)) / area]
-    return torch.stack([*middle, (area * (2 / h) ** 2).sqrt()], -1)
-
-
-def nearest_clip(masks: Tensor, scenes: Scenes) -> Tensor:
-    """The masks `[b, t, h, w]` of the true clips of `scenes` that overlap most with `masks`.
-
-    Where they are, how large, and in which moment of its cycle a motion begins is theirs to say;
-    shape, motion and speed are the scenes'. All begin with their opening. On the CPU.
-    """
-    b, t, h, w = masks.shape
-    # All latent frames but the first stand for four frames.
-    seconds = ((4 * torch.arange(t)[:, None] - torch.arange(4)).clamp(min=0) / FPS).flatten()
-    rows = torch.arange(b).repeat_interleave(BEGINNINGS)
-    many = scenes.take(rows)
-    middle = torch.zeros(len(rows))
-    units = torch.tensor([_unit(name) for name in SHAPES])[many.shape]  # area, x, y
-    at = places(masks)[rows]
-    best, out = torch.full((b,), 0.5), masks
-    for spread in (1.0, 1 / BEGINNINGS):
-        tries = (torch.arange(BEGINNINGS) + 0.5) / BEGINNINGS - 0.5
-        seeds = (best[:, None] + spread * tries).remainder(1)
-        many = replace(many, x=middle, y=middle, phase=middle, seed=seeds.flatten())
-        x, y, r = track(many, seconds, OPENING_S, w / h)
-        angle, side = turning(many, seconds), facing(many, seconds)
-        now = seconds * goes(many)[:, None]
-        across, along = units[:, 1:2] * side, units[:, 2:3]
-        off_x = across * angle.cos() - along * angle.sin()
-        off_y = across * angle.sin() + along * angle.cos()
-        sizes = (r * units[:, :1].sqrt()).view(-1, t, 4).mean(2)
-        r = r * (at[..., 2].log() - sizes.log()).mean(1, keepdim=True).exp()
-        x, y = (
-            line + (at[..., k] - (line + r * off).view(-1, t, 4).mean(2)).mean(1, keepdim=True)
-            for k, line, off in ((0, x, off_x), (1, y, off_y))
-        )
-        drawn = _drawn(many.shape, x, y, r, torch.stack([angle, side, now], -1), h, w)
-        drawn = drawn.view(b, BEGINNINGS, t, 4, h, w).mean(3)
-        chosen = overlap(drawn, masks[:, None]).mean(2).argmax(1)
-        best, out = seeds[torch.arange(b), chosen], drawn[torch.arange(b), chosen]
     return out
 
 

@@ -64,9 +64,6 @@ BESIDE_WEIGHT = 3.0
 SILENT = 0.1
 # Share of the sampler's clips, among those that a reward model is shown, that go on.
 GOING_ON = 0.3
-# How much more often clips of one object made from nothing are among these: only of them the whole
-# way is looked at.
-WAYS = 8.0
 # How far half of the noise levels are bent towards 1.
 HIGH_SHIFT = 3.0
 # Share of two objects' that are bent further: colours are dealt out before anything is seen.
@@ -182,14 +179,9 @@ def draw_wishes(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
         and (b.frames > 1 if goes_on else not b.tail)
         and (b.objects == 1 or (b.frames != LONG and not goes_on))
     ]
-
-    def share(bucket: Bucket) -> float:
-        whole = (bucket.frames, bucket.objects) == (SHORT, 1) and not goes_on
-        return bucket.share * (WAYS if whole else 1)
-
-    k = kinds[choose([share(BUCKETS[k]) for k in kinds])]
+    k = kinds[choose([BUCKETS[k].share for k in kinds])]
     bucket, t = BUCKETS[k], BUCKETS[k].latent_size[0]
-    if bucket.frames == SHORT and bucket.objects == 2 and not goes_on:
+    if bucket.frames == SHORT and not goes_on:
         t = draw_length(generator)
     count = max(1, tokens // (4 * bucket.height * bucket.width // 1024 * t))
     clips = pools[k].sample(count, generator, opening=not goes_on, odds=ODDS)

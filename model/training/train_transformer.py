@@ -42,7 +42,7 @@ OPENING_WEIGHT = 3.0
 # Steps whose losses are told together, as a GPU has to be waited for to know them.
 TOLD_TOGETHER = 10
 # Share of the steps that learn from the reward model, if there is one, and how much they weigh.
-REWARDED, REWARD_WEIGHT = 0.5, 0.1
+REWARDED, REWARD_WEIGHT = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True)

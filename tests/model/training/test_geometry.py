@@ -1,14 +1,12 @@
 """True masks of objects, and the true outline that is nearest to a mask."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from model.training import rendering, scenes, trajectories
-from model.training.geometry import nearest, nearest_clip, overlap, places, true_mask, turns
-from model.training.scenes import MOTIONS, SHAPES
+from model.training.geometry import nearest, overlap, true_mask, turns
+from model.training.scenes import SHAPES
 
 
 @pytest.mark.parametrize("frame", [0, 1, 4])
@@ -61,36 +59,3 @@ def test_a_bent_shape_is_further_off_than_a_straight_one():
     bent = torch.stack([row.roll(round(3 * i / 40), -1) for i, row in enumerate(mask.unbind(1))], 1)
     kind = torch.full((len(mask),), SHAPES.index("square"))
     assert (overlap(bent, nearest(bent, kind)) < overlap(mask, nearest(mask, kind))).all()
-
-
-def clips(motion: int) -> tuple[torch.Tensor, scenes.Scenes]:
-    """Masks of some objects that move so, whole inside the picture in all latent frames."""
-    batch = scenes.sample(600, torch.Generator().manual_seed(2), aspect=1.6)
-    batch = batch.take(batch.motion == motion)
-    frames = [true_mask(batch, torch.full((len(batch),), frame), 40, 64) for frame in range(7)]
-    masks = torch.stack(frames, 1)
-    edge = masks[:, :, [0, -1]].amax((1, 2, 3)) + masks[..., [0, -1]].amax((1, 2, 3))
-    some = ((edge == 0) & (masks.mean((2, 3)) > 0.02).all(1)).nonzero()[:4, 0]
-    assert len(some) > 1
-    return masks[some], batch.take(some)
-
-
-@pytest.mark.parametrize("motion", range(len(MOTIONS)), ids=MOTIONS)
-def test_the_way_of_a_true_clip_is_found_wherever_it_leads(motion: int):
-    masks, batch = clips(motion)
-    elsewhere = replace(batch, x=-batch.x, y=-batch.y, seed=(batch.seed + 0.4).remainder(1))
-    assert overlap(masks, nearest_clip(masks, elsewhere)).mean(1).min() > 0.9
-
-
-@pytest.mark.parametrize("motion", range(len(MOTIONS)), ids=MOTIONS)
-def test_another_motion_is_further_off(motion: int):
-    masks, batch = clips(motion)
-    other = replace(batch, motion=(batch.motion + 1) % len(MOTIONS))
-    found = nearest_clip(masks, other)
-    assert overlap(masks, found).mean() < 0.8
-
-
-def test_places_and_sizes_are_in_half_heights():
-    mask = torch.zeros(1, 40, 60)
-    mask[0, 30:40, 40:60] = 1  # at the lower right corner
-    assert torch.allclose(places(mask), torch.tensor([[1.0, 0.75, 0.5**0.5]]))

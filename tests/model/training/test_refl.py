@@ -53,7 +53,7 @@ def test_a_learner_comes_to_make_what_the_reward_model_wants():
     lesson = lesson_of(clips, torch.zeros(3, 1, dtype=torch.bool))
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-3)
     losses: list[float] = []
-    for _ in range(24):
+    for _ in range(12):
         terms = refl.loss_of(learner, judge, lesson, torch.Generator().manual_seed(2))
         optimizer.zero_grad()
         terms["loss"].backward()
@@ -70,21 +70,6 @@ def test_what_is_not_seen_is_not_asked_for():
     lesson = lesson_of(clips, torch.zeros(2, 1, dtype=torch.bool))
     terms = refl.loss_of(learner, judge, lesson, torch.Generator().manual_seed(2))
     assert float(terms["reward"]) == 0 == float(terms["right"])
-
-
-def test_the_whole_way_of_one_short_clip_made_from_nothing_is_looked_at():
-    learner, judge = Learner(), Reward(TINY.in_channels)
-    one = scenes.sample(2, torch.Generator().manual_seed(1))
-    generator = torch.Generator().manual_seed(2)
-    none = torch.zeros(2, 3, dtype=torch.bool)
-    short = lesson_of(clips_of(one, frames=3), none)
-    terms = refl.loss_of(learner, judge, short, generator)
-    assert float(terms["way"]) > 0
-    terms["loss"].backward()
-    assert learner.transformer.proj_out.weight.grad.abs().sum() > 0
-    long = lesson_of(clips_of(one, frames=8), torch.zeros(2, 8, dtype=torch.bool))
-    goes_on = lesson_of(clips_of(one, frames=3), none, torch.tensor([0.5, 0.7]))
-    assert [refl.has_way(lesson) for lesson in (short, long, goes_on)] == [True, False, False]
 
 
 def test_given_frames_are_not_judged():
