@@ -65,9 +65,14 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
             await app.state.parts.following.stop()
             app.state.parts.close()
 
-    # Its page of the API needs no other server, whose scripts would see the studio's key.
+    # Its page of the API needs no other server, whose scripts would see the studio's key. ReDoc's
+    # would show a logo from one.
     app = FastAPIOffline(
-        title="Kinora", description=DESCRIPTION, version="0.1.0", lifespan=lifespan
+        title="Kinora",
+        description=DESCRIPTION,
+        version="0.1.0",
+        lifespan=lifespan,
+        redoc_url=None,
     )
     app.openapi = partial(describe, app)
     add_error_handlers(app)
