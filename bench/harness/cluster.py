@@ -175,8 +175,12 @@ class Cluster:
         return found
 
     def logs(self) -> str:
-        """The last lines of every part."""
-        ends = {name: part.log.read_text(errors="replace") for name, part in self.parts.items()}
+        """The last lines of every part that was started."""
+        ends = {
+            name: part.log.read_text(errors="replace")
+            for name, part in self.parts.items()
+            if part.log.exists()
+        }
         return "\n".join(f"== {name}\n{text[-3000:]}" for name, text in ends.items())
 
     def processes(self, *words: str) -> list[int]:
