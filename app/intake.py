@@ -62,7 +62,8 @@ class Intake:
         try:
             return self.from_bytes(self.fetcher.fetch(url), param)
         except FetchError as error:
-            raise InvalidRequest(f"{param}: {error}.", param=param, code="invalid_url") from None
+            message = f"{param}: {error}. A data: URL carries the picture itself."
+            raise InvalidRequest(message, param=param, code="invalid_url") from None
 
     def from_bytes(self, data: bytes, param: str) -> Image:
         """An image from its file's bytes: PNG, JPEG or WebP."""
