@@ -116,6 +116,14 @@ class Cluster:
                 self._python(name, "worker.gpu", common | {"KINORA_WORKER_NAME": name})
 
     def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:  # nobody calls __exit__ then
+            self._stop()
+            raise
+        return self
+
+    def _begin(self) -> None:
         for name in ("redis", "postgresql", "s3"):
             if name in self.parts:
                 self.parts[name].start()
@@ -132,9 +140,13 @@ class Cluster:
             if not part.running:
                 part.start()
         self.until(self.ready, "the service to be ready")
-        return self
 
     def __exit__(self, *_error: object) -> None:
+        self._stop()
+        self.queue.close()
+        self.store.close()
+
+    def _stop(self) -> None:
         servers = ("redis", "postgresql", "s3")
         ours = [part for name, part in self.parts.items() if name not in servers]
         for part in ours:
@@ -147,8 +159,6 @@ class Cluster:
         for name in servers:
             if name in self.parts:
                 self.parts[name].stop(signal.SIGINT if name == "postgresql" else signal.SIGKILL)
-        self.queue.close()
-        self.store.close()
         if self.zygote is not None:
             self.zygote.close()
         if self.proxy is not None:
