@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from model.training import detector, evaluate, export, reward, train_transformer, train_vae
+from model.training import evaluate, export, reward, train_detector, train_transformer, train_vae
 from model.training.train_transformer import TransformerRun
 from model.training.weights import load_vae
 
@@ -130,7 +130,7 @@ def run(stage: str, options: argparse.Namespace) -> None:
     elif stage == "detector":
         minutes = options.minutes or 12
         vae = load_vae(runs / "exported").to(torch.bfloat16)
-        detector.train(runs, vae, minutes=minutes, seed=options.seed)
+        train_detector.train(runs, vae, minutes=minutes, seed=options.seed)
     else:
         evaluate.evaluate(
             options.weights,
