@@ -14,7 +14,8 @@ from model import Pipeline
 from model.training import detector
 from model.training.cases import to_image
 from model.training.detector import ATTRIBUTES
-from model.training.modes import MODES, SIZES, Judge, Verdict, made
+from model.training.judge import Judge, Verdict
+from model.training.modes import MODES, SIZES, made
 from model.training.weights import load_vae
 
 #: Clips on a sheet, and the pictures of each: of a minute they lie 15 s apart.

@@ -5,28 +5,23 @@ is known. What is asked of a clip is a named verdict; a mode's row says how ofte
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from model import Pipeline, Request
 from model.training import captions, pairs
-from model.training.cases import FPS, Case, case, cases, psnr, right, to_image
-from model.training.detector import ATTRIBUTES, Detector
-from model.training.scenes import COLOURS, GRAY, MOTIONS, SHAPES, STYLES, Scenes
-from model.vae import VAE
+from model.training.cases import FPS, Case, case, cases, psnr, to_image
+from model.training.detector import ATTRIBUTES
+from model.training.judge import SPAN, Judge, Verdict, correlation
+from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
 
 CLIP = 25  # frames of a short clip, and of one that is gone on from
 WINDOW = 65
 MINUTE = 60 * FPS + 1
 #: Frames at both ends of a minute that are compared.
 SPANNED = 5 * FPS
-#: Frames over which a velocity is read; the detector looks at each.
-SPAN = 13
-#: How far a velocity may be off: a share of the true one, or so many half heights a second.
-SPEED_OFF, SPEED_LEAST = 0.35, 0.15
 #: A mean step between frames, in half the range of grey levels, that nobody sees.
 INVISIBLE = 0.02
 #: Words that no caption of the training has.
@@ -40,55 +35,7 @@ UNSEEN = {
     "turquoise": "aquamarine", "brown": "chestnut", "gray": "slate", "black": "ebony",
 }  # fmt: skip
 
-# Numbers are averaged, the rest counted; None says nothing.
-Verdict = dict[str, bool | float | None]
 Made = tuple[Tensor, Verdict]  # a clip `[1, 3, f, h, w]` in [-1, 1], and what is to be said of it
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """A checkpoint and who looks at what it makes."""
-
-    pipeline: Pipeline
-    detector: Detector
-    vae: VAE
-
-    def make(self, asked: Case, **fields: object) -> Tensor:
-        """The clip `[1, 3, f, h, w]` in [-1, 1] of a case, with more fields of its request."""
-        common = {"width": asked.width, "height": asked.height, "seed": asked.seed}
-        request = Request(**({"prompt": asked.prompt} | common | fields))  # type: ignore[arg-type]
-        clip = torch.cat(list(self.pipeline.generate(request)))
-        return clip.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-
-    @torch.no_grad()
-    def after(self, clip: Tensor) -> Tensor:
-        """A clip after the autoencoder."""
-        return self.vae.decode(self.vae.encode(clip)).clamp(-1, 1)
-
-    def sees(self, clip: Tensor, scene: Scenes, *names: str) -> Verdict:
-        """Which of these attributes are right."""
-        found = right(self.detector.look(clip), scene)
-        return {name: found[name] for name in names}
-
-    def sees_two(self, clip: Tensor, pair: tuple[Scenes, Scenes], *names: str) -> Verdict:
-        """Which attributes are right of both objects, each looked at in its half of the picture."""
-        around = self.sees(clip, pair[0], "background", "style")
-        halves = clip.chunk(2, dim=4 if pairs.side_by_side(*pair) else 3)
-        each = [self.sees(half, scene, *names) for half, scene in zip(halves, pair, strict=True)]
-        both = {name: [verdict[name] for verdict in each] for name in names}
-        return {n: None if None in found else all(found) for n, found in both.items()} | around
-
-    def velocity(self, clip: Tensor) -> Tensor:
-        """Half heights a second `[2]` of the object over a clip of SPAN frames."""
-        centres = self.detector.look(clip).track[0, :, :2]
-        seconds = torch.linspace(0, (SPAN - 1) / FPS, len(centres))
-        seconds = seconds - seconds.mean()
-        return (seconds[:, None] * centres).sum(0) / (seconds**2).sum()
-
-    def goes_on(self, clip: Tensor, real: Tensor) -> bool:
-        """Whether the object moves as it truly does."""
-        made, true = self.velocity(clip), self.velocity(real)
-        return float((made - true).norm()) <= max(SPEED_LEAST, SPEED_OFF * float(true.norm()))
 
 
 def steps(clip: Tensor) -> Tensor:
@@ -99,9 +46,6 @@ def steps(clip: Tensor) -> Tensor:
 def frames_of(clip: Tensor) -> Tensor:
     """A clip as the frames `[f, h, w, 3]` of a request, uint8."""
     return ((clip[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0)
-
-
-# The modes. Each makes one clip of a case.
 
 
 def rendered(judge: Judge, asked: Case) -> Made:
@@ -347,42 +291,3 @@ def made(judge: Judge, mode: str, i: int) -> Made:
         height, width, _ = SIZES[mode]
         return text(judge, case(i, height, width))
     return MODES[mode][0](judge, cases(i + 1)[i])
-
-
-def correlation(a: Tensor, b: Tensor) -> float:
-    """Of two tracks `[n, 2]`; 1 where neither moves."""
-    a, b = a - a.mean(0), b - b.mean(0)
-    if max(float(a.norm()), float(b.norm())) < 0.15:
-        return 1.0
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-6))
-
-
-def adversaries(detector: Detector, count: int = 40) -> dict[str, float]:
-    """Per cent of clips that must not count as what they are not, and do not.
-
-    Noise and an empty background have no object; a clip whose frames are all its first must not
-    move; an object of another shape or colour must be told from the one that was asked for.
-    """
-    verdicts: dict[str, list[bool]] = {}
-    for asked in cases(count):
-        clip = asked.real(CLIP)
-        noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(asked.seed))
-        stopped = clip[:, :, :1].expand_as(clip)
-        others = {
-            name: replace(asked.scene, **{name: (getattr(asked.scene, name) + 1) % size})
-            for name, size in (("shape", len(SHAPES)), ("colour", len(COLOURS)))
-        }
-        moving = int(asked.scene.motion[0]) != MOTIONS.index("still")
-        found = {
-            "noise": int(detector.look(noise.clamp(-1, 1)).shape[0]) == -1,
-            "a still clip": not moving
-            or int(detector.look(stopped).motion[0]) != int(asked.scene.motion[0]),
-        }
-        for name, scene in others.items():
-            if name == "colour" and STYLES[int(scene.style[0])] in GRAY:
-                continue
-            seen = right(detector.look(replace(asked, scene=scene).real(CLIP)), asked.scene)
-            found[f"another {name}"] = seen[name] is False
-        for name, verdict in found.items():
-            verdicts.setdefault(name, []).append(verdict)
-    return {name: 100 * sum(held) / len(held) for name, held in verdicts.items()}

@@ -1,9 +1,14 @@
-"""Scenes by the names of their attributes."""
+"""Scenes by the names of their attributes, and the shipped weights with who judges them."""
 
 import pytest
 import torch
 
+from model import Pipeline
+from model.training import detector
+from model.training.__main__ import WEIGHTS
+from model.training.judge import Judge
 from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.training.weights import load_vae
 
 TABLES = {
     "shape": SHAPES,
@@ -41,3 +46,9 @@ def named():
         )
 
     return named
+
+
+@pytest.fixture(scope="session")
+def judge():
+    """The shipped weights, looked at by the shipped detector."""
+    return Judge(Pipeline.load(WEIGHTS), detector.load(detector.SHIPPED), load_vae(WEIGHTS))

@@ -41,6 +41,16 @@ def test_a_clip_that_stands_still_is_never_taken_for_a_moving_one(detector):
     assert (seen.motion == scenes.MOTIONS.index("still")).float().mean() >= 0.9
 
 
+def test_frames_that_are_all_the_first_are_not_taken_for_the_motion_that_was_asked_for(detector):
+    moving = [c for c in cases(16) if c.scene.motion != scenes.MOTIONS.index("still")]
+    taken_in = 0
+    for case in moving:
+        clip = case.real()
+        seen = detector.look(clip[:, :, :1].expand_as(clip))
+        taken_in += int(seen.motion == case.scene.motion)
+    assert len(moving) >= 10 and taken_in <= 1
+
+
 def test_another_object_is_not_taken_for_the_one_asked_for(detector):
     wrong = 0
     for case in cases(16, seed=9):

@@ -5,43 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model import Pipeline
-from model.training import captions, detector, modes, pairs, rendering
-from model.training.__main__ import WEIGHTS
+from model.training import captions, modes
 from model.training.cases import case
-from model.training.weights import load_vae
-
-
-@pytest.fixture(scope="module")
-def judge():
-    return modes.Judge(Pipeline.load(WEIGHTS), detector.load(detector.SHIPPED), load_vae(WEIGHTS))
-
-
-def moving(direction="right"):
-    asked = case(0, 160, 256)
-    motion = torch.tensor([modes.MOTIONS.index(direction)])
-    return replace(asked, scene=replace(asked.scene, motion=motion, style=torch.tensor([0])))
-
-
-def test_a_clip_goes_on_as_it_truly_would_but_not_backwards_and_not_frozen(judge):
-    true = moving().real(modes.SPAN)
-    assert judge.goes_on(true, true)
-    assert not judge.goes_on(true.flip(2), true)
-    assert not judge.goes_on(true[:, :, :1].expand_as(true), true)
-
-
-def test_tracks_that_differ_do_not_correlate():
-    line = torch.stack([torch.linspace(-1, 1, 7), torch.zeros(7)], 1)
-    assert modes.correlation(line, line + 0.3) > 0.99
-    assert modes.correlation(line, line.flip(0)) < 0
-    assert modes.correlation(line, line[:, [1, 0]]) < 0.1
-    assert modes.correlation(line * 0.01, line * 0) == 1.0
-
-
-def test_the_detector_is_not_taken_in():
-    found = modes.adversaries(detector.load(detector.SHIPPED), 12)
-    assert {"noise", "a still clip", "another shape", "another colour"} == set(found)
-    assert min(found.values()) >= 90
 
 
 def test_an_unseen_word_is_in_no_caption_of_the_training():
@@ -79,24 +44,10 @@ def test_a_minute_is_asked_of_scenes_that_can_be_told_after_one(judge, motion, t
 
 
 def test_a_scene_goes_on_where_its_opening_ends():
-    asked = moving()
+    asked = case(0, 160, 256)
     opening = asked.real(modes.CLIP)
     assert torch.equal(asked.later(modes.CLIP, 0), opening)
     assert torch.equal(asked.later(13, 0.75), opening[:, :, 12:])
-
-
-def test_two_objects_are_each_looked_at_in_their_half(judge):
-    right, swapped, alone = 0, 0, 0
-    for seed in range(8):
-        pair = pairs.sample(1, torch.Generator().manual_seed(seed), aspect=1.6)
-        pair = tuple(replace(s, style=torch.tensor([0]), motion=torch.tensor([7])) for s in pair)
-        clip, _ = pairs.render(pair, modes.CLIP, 160, 256)
-        one, _ = rendering.render(pair[0], modes.CLIP, 160, 256)
-        names = ("colour", "motion")
-        right += all(judge.sees_two(clip, pair, *names).values())
-        swapped += judge.sees_two(clip, (pair[1], pair[0]), *names)["colour"] is not False
-        alone += judge.sees_two(one, pair, *names)["colour"] is not False
-    assert right >= 7 and swapped == 0 and alone == 0
 
 
 def test_pairs_of_four_seconds_can_be_told_after_them(judge):
