@@ -51,6 +51,18 @@ def test_frames_that_are_all_the_first_are_not_taken_for_the_motion_that_was_ask
     assert len(moving) >= 10 and taken_in <= 1
 
 
+@pytest.mark.parametrize("name", ["shape", "colour"])
+def test_another_shape_or_colour_is_not_taken_for_the_one_asked_for(detector, name):
+    count = len(scenes.SHAPES if name == "shape" else scenes.COLOURS)
+    told: list[bool] = []
+    for case in cases(16, seed=9):
+        other = replace(case.scene, **{name: (getattr(case.scene, name) + 1) % count})
+        verdict = right(detector.look(replace(case, scene=other).real()), case.scene)
+        if verdict[name] is not None:  # the style shows colours
+            told.append(verdict[name] is False)
+    assert len(told) >= 10 and sum(told) >= 0.9 * len(told)
+
+
 def test_another_object_is_not_taken_for_the_one_asked_for(detector):
     wrong = 0
     for case in cases(16, seed=9):
