@@ -85,11 +85,13 @@ class Checkpoints:
         self._write(job_id, attempt, {"segments": _json(segments)})
 
     def save(self, job_id: str, attempt: int, segments: list[Segment], progress: float) -> None:
-        """Says that this attempt's state is stored. Whoever takes the job over makes progress, so
-        that losses before it count no more. Raises MoveRefused when the lease is lost.
+        """Says that this attempt's state is stored. Where it is ahead of the one before, the job
+        gets on, and losses before it count no more. Raises MoveRefused when the lease is lost.
         """
         values = {"segments": _json(segments), "state_attempt": attempt, "progress": progress}
-        self._write(job_id, attempt, values, losses=0)
+        before = sa.select(checkpoints.c.progress).where(checkpoints.c.job_id == job_id)
+        ahead = sa.func.coalesce(before.scalar_subquery(), 0.0) < progress
+        self._write(job_id, attempt, values, losses=sa.case((ahead, 0), else_=jobs.c.losses))
 
     def over(self, keep_s: float, limit: int = 100) -> list[str]:
         """Ids of ended jobs of which something is kept: completed ones `keep_s` seconds after

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.service
 
 # Every stage lasts several heartbeats, by which a stage is seen, on a fast machine too.
 LASTING = LONG | {"size": "192x192", "num_inference_steps": 200, "seed": 3}
+# Its first step lasts seconds: nothing is kept of it, however late its worker is killed.
+HEAVY = LONG | {"size": "1088x1088", "fps": 24, "seed": 4}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_worker_can_die_between_storing_a_clip_and_saying_so(trials):
 
 
 def test_a_job_that_kills_its_workers_is_given_up_and_others_are_not(trials):
-    poisoned = trials.create(LONG)
+    poisoned = trials.create(HEAVY)
     for attempt in (1, 2, 3):
         running = trials.wait(
             poisoned, lambda j, a=attempt: j.attempt == a and j.worker, "an attempt"

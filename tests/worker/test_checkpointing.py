@@ -96,6 +96,25 @@ def test_progress_makes_up_for_losses(place, spec):
     assert place.store.get(job.id).losses == 0
 
 
+def test_a_state_that_is_kept_again_makes_up_for_no_losses(place, spec):
+    job = place.store.create(spec)[0]
+    often = replace(place, worker=replace(place.worker, checkpoint_s=0.0))
+    for attempt in (1, 2, 3):
+        looks = count(1)
+
+        def vanishes(looks=looks):
+            if next(looks) == 2:  # the text is kept, the first step is not
+                place.store.upkeep.lose_of_worker("worker", 3)
+                raise SystemExit
+            return False
+
+        with pytest.raises(SystemExit):
+            render(claim(place), replace(often, stopping=vanishes))
+        assert place.store.checkpoints.get(job.id).state_attempt == attempt
+    lost = place.store.get(job.id)
+    assert (lost.status, lost.error_code, lost.losses) == (Status.FAILED, "worker_lost", 3)
+
+
 @pytest.mark.parametrize("damage", ["state", "segment", "none of it is there"])
 def test_a_damaged_checkpoint_is_not_gone_on_from(place, spec, damage):
     expected = whole(place, spec)
