@@ -79,12 +79,13 @@ def work_on(parts: Parts, batch: Batch, stopped: Event) -> None:
     if batch.status is BatchStatus.VALIDATING:
         _read(parts, batch)
     elif batch.status is BatchStatus.IN_PROGRESS:
-        try:
-            more = _make_jobs(parts, batch, stopped)
-        except (FileNotFound, BlobNotFound):
-            parts.store.batches.lines.refuse_waiting(batch.id, 400, {"error": INPUT_GONE})
-        if parts.store.batches.overdue(batch.id):
+        if parts.store.batches.overdue(batch.id):  # also where making its jobs fails for ever
             _cut(parts, batch, "batch_expired")
+        else:
+            try:
+                more = _make_jobs(parts, batch, stopped)
+            except (FileNotFound, BlobNotFound):
+                parts.store.batches.lines.refuse_waiting(batch.id, 400, {"error": INPUT_GONE})
         if _is_done(parts, batch):
             parts.store.batches.finalize(batch.id)
     elif batch.status is BatchStatus.CANCELLING:
@@ -135,7 +136,9 @@ def _make_jobs(parts: Parts, batch: Batch, stopped: Event) -> bool:
             return False
         fields = batch_input.request_of(line, batch.endpoint, max_bytes)["body"]
         try:
-            rows.became(batch.id, number, _submit(parts, caller, batch, number, fields))
+            job_id = _submit(parts, caller, batch, number, fields)
+            if not rows.became(batch.id, number, job_id):  # another process has cut the batch
+                _stop(parts, job_id)
         except LimitReached as reached:
             fault = limited(reached)
             rows.refused(batch.id, number, fault.status, fault_body(fault))
@@ -180,10 +183,14 @@ def _cut(parts: Parts, batch: Batch, code: str) -> None:
     error = {"message": batch_output.CUT[code], "type": "invalid_request_error", "param": None}
     rows.refuse_waiting(batch.id, 400, {"error": error | {"code": code}})
     for job_id in rows.unfinished(batch.id):
-        try:
-            parts.store.cancel(job_id)
-        except (JobNotFound, MoveRefused):  # it has ended meanwhile
-            continue
+        _stop(parts, job_id)
+
+
+def _stop(parts: Parts, job_id: str) -> None:
+    try:
+        parts.store.cancel(job_id)
+    except (JobNotFound, MoveRefused):  # it has ended meanwhile
+        return
 
 
 def _finish(parts: Parts, batch: Batch, status: BatchStatus) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import UploadFile
 
 from app import admission
@@ -120,18 +121,19 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
     """As `submit` for orders of one request, all or none of them. The first one's job stands for
     the request when it is sent again.
 
-    Blobs first, then the rows that name them; no rows, no blobs.
+    Blobs first, then the rows that name them; no rows, no blobs. Where the database broke off there
+    may be rows; if not, the courier removes the blobs.
     """
     if (url := orders[0].webhook_url) is not None:
         checked_url(url, parts.settings, "webhook_url")
     worded = _worded(parts, orders[0].spec)  # of all: they differ in their seeds alone
-    ids, created = [new_job_id() for _ in orders], False
+    ids, needed = [new_job_id() for _ in orders], False
     try:
         drafts = [
             _draft(parts, replace(order, spec=replace(worded, seed=order.spec.seed)), ids, at, sent)
             for at, order in enumerate(orders)
         ]
-        jobs, created = parts.store.create_all(
+        jobs, needed = parts.store.create_all(
             drafts,
             owner=sent.owner,
             key=sent.caller.key,
@@ -142,11 +144,14 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
         )
     except DuplicateKey as error:
         raise _contradicts(error) from None
+    except SQLAlchemyError:
+        needed = True
+        raise
     finally:
-        if not created:
+        if not needed:
             for job_id in ids:
                 parts.blobs.delete_prefix(input_prefix(job_id))
-    if created:
+    if needed:
         for job in jobs:
             parts.queue.announce(job)
     return jobs

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from sqlalchemy.exc import SQLAlchemyError
 from torch import Tensor, from_numpy
 
+from app.contract.blobs import BlobDamaged
 from app.contract.checkpoints import INIT, STATE, Checkpoint, Segment, segment_key, work_key
 from app.contract.job import Job, MoveRefused
 from model import Progress, frames_done
@@ -29,6 +30,8 @@ from worker.workplace import Workplace
 
 #: After storage failed, the next segment is not tried before so many seconds.
 PAUSE_S = 10.0
+#: What goes wrong where something cannot be kept now; safetensors has its own word for a full disk.
+UNKEPT = (StorageError, BlobDamaged, OSError, SafetensorError, SQLAlchemyError)
 #: Between windows the state is saved when the last one is older than this share of the interval.
 WINDOW_SHARE = 1 / 6
 MODEL = "model."
@@ -78,7 +81,7 @@ class Checkpointing:
             log.info("checkpoint.saved", seconds=round(time.monotonic() - began, 3))
         except MoveRefused as refused:
             raise LeaseLost from refused
-        except (StorageError, OSError, SQLAlchemyError) as error:
+        except UNKEPT as error:
             log.warning("checkpoint.unsaved", error=str(error))
         self._saved = time.monotonic()
 
@@ -101,7 +104,7 @@ class Checkpointing:
             return
         try:
             self._publish()
-        except (StorageError, OSError, SQLAlchemyError, MoveRefused) as error:
+        except (*UNKEPT, MoveRefused) as error:
             log.warning("segment.unkept", error=str(error))
             self._not_before = time.monotonic() + PAUSE_S
 

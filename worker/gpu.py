@@ -89,25 +89,27 @@ class Child:
     def _room(self) -> bool:
         """Whether there is space for a job's files; else it would only fail here."""
         assert self._place is not None
-        free = shutil.disk_usage(self._place.scratch).free
+        scratch = self._place.scratch
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)  # /tmp is cleaned of what is old
+        free = shutil.disk_usage(scratch).free
         if free < self._worker.min_scratch_mb * 2**20:
-            log.error("scratch.full", folder=str(self._place.scratch), free_bytes=free)
+            log.error("scratch.full", folder=str(scratch), free_bytes=free)
             return False
         return True
 
     def _live(self) -> None:
         """Loads, registers, and gives a sign of life from then on."""
-        store = Store.open(self._settings.database_url)
-        self._disown(store)
-        from worker.abilities import capabilities_of
-
         try:
+            store = Store.open(self._settings.database_url)
+            self._disown(store)
             self._place = self._load(store)
         except Exception:
             log.exception("checkpoint.unusable", folder=str(self._worker.checkpoint))
             self._unusable.set()
             os.kill(os.getppid(), signal.SIGTERM)
             return
+        from worker.abilities import capabilities_of
+
         capabilities = capabilities_of(
             self._place.pipeline, self._worker.served_id, _device(self._worker)
         )

@@ -6,7 +6,7 @@ import structlog
 
 from app.contract.blobs import Blobs
 from app.contract.checkpoints import work_prefix
-from app.contract.job import JobNotFound, input_prefix, output_prefix
+from app.contract.job import input_prefix, output_prefix
 from app.contract.settings import Settings
 from app.contract.store import Store
 
@@ -25,7 +25,7 @@ def remove_of(job_id: str, store: Store, blobs: Blobs) -> None:
     """Removes everything of an ended job but the output that its row names."""
     for prefix in (work_prefix, input_prefix):
         blobs.delete_prefix(prefix(job_id))
-    remove_other_attempts(job_id, _attempt(store, job_id), blobs)
+    remove_other_attempts(job_id, store.upkeep.kept_attempt(job_id), blobs)
     store.checkpoints.remove(job_id)
     log.debug("leftovers.removed", job_id=job_id)
 
@@ -36,12 +36,3 @@ def remove_other_attempts(job_id: str, attempt: int, blobs: Blobs) -> None:
     for blob in list(blobs.list(prefix)):
         if not blob.key.startswith(f"{prefix}{attempt}/"):
             blobs.delete(blob.key)
-
-
-def _attempt(store: Store, job_id: str) -> int:
-    """The attempt whose output is the job's, or 0."""
-    try:
-        job = store.get(job_id)
-    except JobNotFound:  # deleted, and its outputs go with it
-        return 0
-    return job.attempt if job.output_key else 0

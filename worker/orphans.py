@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 
 def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
-    """Removes objects older than this whose job or file has no row, and inputs of ended jobs;
-    returns how many.
+    """Removes objects older than this whose job or file has no row, and inputs and work of ended
+    jobs; returns how many.
 
     The age keeps what is just being stored, and lets a database be restored from a backup.
     """
@@ -28,7 +28,7 @@ def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
     known: dict[str, Callable[[set[str]], set[str]]] = {
         "videos": store.upkeep.known,
         "inputs": store.upkeep.unfinished,  # of a job that was cancelled before any worker had it
-        "work": store.upkeep.known,
+        "work": store.upkeep.kept,
         "files": store.files.known,
         "health": lambda _ids: set(),
     }

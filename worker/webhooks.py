@@ -30,7 +30,11 @@ def deliver(store: Store, settings: Settings, stopped: Event) -> None:
     while not stopped.is_set():
         due = _take(store, settings, slots)
         for delivery in due:
-            Thread(target=_make, args=(store, sender, delivery, slots), daemon=True).start()
+            try:
+                Thread(target=_make, args=(store, sender, delivery, slots), daemon=True).start()
+            except RuntimeError as error:  # the machine has no thread to spare just now
+                log.warning("webhooks.failed", error=str(error))
+                slots.release()
         if not due:
             stopped.wait(POLL_S)
 

@@ -63,9 +63,9 @@ class BatchLines:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def became(self, batch_id: str, line: int, job_id: str) -> None:
-        """Records the job of a line."""
-        self._write(batch_id, line, {"job_id": job_id})
+    def became(self, batch_id: str, line: int, job_id: str) -> bool:
+        """Records the job of a line; returns False where the line was refused meanwhile."""
+        return self._write(batch_id, line, {"job_id": job_id}, batch_lines.c.error.is_(None))
 
     def refused(self, batch_id: str, line: int, status_code: int, error: dict[str, Any]) -> None:
         """Records why a line has no job."""
@@ -83,13 +83,10 @@ class BatchLines:
 
     def unfinished(self, batch_id: str) -> list[str]:
         """Ids of the batch's jobs that have not ended."""
-        query = (
-            sa.select(jobs.c.id)
-            .select_from(batch_lines.join(jobs, _JOB))
-            .where(
-                batch_lines.c.batch_id == batch_id,
-                jobs.c.status.in_((Status.QUEUED, Status.IN_PROGRESS)),
-            )
+        query = sa.select(jobs.c.id).where(
+            jobs.c.batch_id == batch_id,  # also those that no line names yet
+            jobs.c.deleted_at.is_(None),
+            jobs.c.status.in_((Status.QUEUED, Status.IN_PROGRESS)),
         )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
@@ -131,7 +128,11 @@ class BatchLines:
             for row in rows
         ]
 
-    def _write(self, batch_id: str, line: int, values: dict[str, Any]) -> None:
-        here = sa.and_(batch_lines.c.batch_id == batch_id, batch_lines.c.line == line)
+    def _write(
+        self, batch_id: str, line: int, values: dict[str, Any], *guards: sa.ColumnElement[bool]
+    ) -> bool:
+        here = (batch_lines.c.batch_id == batch_id, batch_lines.c.line == line, *guards)
         with self._database.write() as connection:
-            connection.execute(sa.update(batch_lines).where(here).values(values))
+            return bool(
+                connection.execute(sa.update(batch_lines).where(*here).values(values)).rowcount
+            )

@@ -46,6 +46,9 @@ def happened(
     query = sa.select(webhook_endpoints.c.id).where(
         webhook_endpoints.c.owner == owner, webhook_endpoints.c.event_types.contains(f'"{kind}"')
     )
+    # An endpoint that is deleted now is deleted afterwards, with its delivery: a row that names one
+    # that is gone would undo the whole transaction.
+    query = query.with_for_update(read=True, key_share=True)
     receivers = [{"endpoint_id": e, "url": None, "receiver": e} for e in connection.scalars(query)]
     if url is not None:
         receivers.append({"endpoint_id": None, "url": url, "receiver": _receiver(owner, url)})

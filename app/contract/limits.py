@@ -149,15 +149,16 @@ def _check_seconds(connection: sa.Connection, key: ApiKey, seconds: float) -> No
     over = sum(row.seconds for row in used) + seconds - limit
     if over <= 0:
         return
-    for row in used:  # until enough of the oldest hours is a day ago
-        over -= row.seconds
+    free_at = hour
+    for row in used:  # until enough of the oldest hours is a day ago; rounding may ask for them all
+        over, free_at = over - row.seconds, row.hour + DAY_HOURS
         if over <= 0:
-            wait_s = math.ceil((row.hour + DAY_HOURS) * HOUR_S - moment)
-            raise LimitReached(
-                f"This key may ask for {limit:g} seconds of video a day, and they are used up.",
-                code="daily_seconds_reached",
-                retry_after_s=max(1, wait_s),
-            )
+            break
+    raise LimitReached(
+        f"This key may ask for {limit:g} seconds of video a day, and they are used up.",
+        code="daily_seconds_reached",
+        retry_after_s=max(1, math.ceil(free_at * HOUR_S - moment)),
+    )
 
 
 def _check_storage(connection: sa.Connection, key: ApiKey, size_bytes: int = 0) -> None:

@@ -6,10 +6,10 @@ import sqlalchemy as sa
 
 from app.contract import events, line
 from app.contract.database import now
-from app.contract.job import Job, JobNotFound, MoveRefused, Stage, Status
+from app.contract.job import Job, JobNotFound, MoveRefused, SpecError, Stage, Status
 from app.contract.rows import job_of, state_of, visible
 from app.contract.tables import jobs
-from app.contract.upkeep import TO_CANCELLED
+from app.contract.upkeep import TO_CANCELLED, to_failed
 
 
 def locked(connection: sa.Connection, job_id: str, owner: str | None) -> Job:
@@ -31,7 +31,9 @@ def cancel(connection: sa.Connection, job: Job) -> Job:
 
 
 def claim(connection: sa.Connection, model: str, worker: str, lease_s: float) -> Job | None:
-    """Gives the first job in line to a worker; None when nothing waits for the model."""
+    """Gives the first job in line to a worker; None when nothing waits for the model. A job that
+    cannot be read fails, so that none waits behind it.
+    """
     values = {
         "status": Status.IN_PROGRESS,
         "stage": Stage.TEXT,
@@ -44,9 +46,15 @@ def claim(connection: sa.Connection, model: str, worker: str, lease_s: float) ->
         job_id, owner = first
         update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status == Status.QUEUED)
         taken = connection.execute(update.values(values).returning(*jobs.c)).first()
-        if taken is not None:  # else it was cancelled meanwhile
-            line.took_turn(connection, model, owner)
+        if taken is None:  # it was cancelled meanwhile
+            continue
+        line.took_turn(connection, model, owner)
+        try:
             return job_of(taken)
+        except SpecError as unreadable:
+            failed = sa.update(jobs).where(jobs.c.id == job_id)
+            connection.execute(failed.values(to_failed("invalid_job", str(unreadable))))
+            events.job_finished(connection, job_id)
     return None
 
 

@@ -12,6 +12,8 @@ from typing import Any, Self, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
 PREFIX = "KINORA_"
+#: No lease is longer: one that ends later was given before the database's clock was put back.
+LONGEST_LEASE_S = 600.0
 
 
 class SettingsError(ValueError):
@@ -173,7 +175,7 @@ class Settings:
     )
 
     lease_s: float = setting(
-        20.0, "Seconds without a heartbeat after which a worker has lost its job."
+        20.0, "Seconds without a heartbeat after which a worker has lost its job; at most 600."
     )
     heartbeat_s: float = setting(1.0, "Seconds between a worker's heartbeats.")
     sweep_s: float = setting(5.0, "Seconds between the courier's sweeps.")
@@ -197,6 +199,8 @@ class Settings:
             )
         if not 0 < self.heartbeat_s < self.lease_s:
             raise SettingsError("KINORA_HEARTBEAT_S must be above 0 and below KINORA_LEASE_S")
+        if self.lease_s > LONGEST_LEASE_S:
+            raise SettingsError(f"KINORA_LEASE_S must be at most {LONGEST_LEASE_S:g}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

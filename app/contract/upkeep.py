@@ -8,10 +8,9 @@ import sqlalchemy as sa
 from app.contract import events
 from app.contract.database import Database, now
 from app.contract.job import Stage, Status
+from app.contract.settings import LONGEST_LEASE_S
 from app.contract.tables import checkpoints, idempotency, jobs
 
-#: No worker asks for a longer lease.
-LONGEST_LEASE_S = 600.0
 CANCELLED = "cancelled"
 WORKER_LOST = "worker_lost"
 LOST_MESSAGE = "The job was given up: too many workers were lost while they had it."
@@ -87,10 +86,13 @@ class Upkeep:
         return self._lose(mine, max_losses, code, message)
 
     def _lose(self, lost: sa.ColumnElement[bool], max_losses: int, code: str, message: str) -> Lost:
+        cancelled, too_often = jobs.c.cancel_requested, jobs.c.losses + 1 >= max_losses
+        # Each rules out the others: between two UPDATEs a cancel may come, or a lease run out, and
+        # a cancelled job must not be queued. The next round finds it.
         outcomes = (
-            (jobs.c.cancel_requested, TO_CANCELLED),
-            (jobs.c.losses + 1 >= max_losses, to_failed(code, message)),
-            (sa.true(), TO_QUEUED),
+            (cancelled, TO_CANCELLED),
+            (~cancelled & too_often, to_failed(code, message)),
+            (~cancelled & ~too_often, TO_QUEUED),
         )
         ids: list[dict[str, str]] = []
         with self._database.write() as connection:
@@ -151,6 +153,14 @@ class Upkeep:
         with self._database.write() as connection:
             connection.execute(update.values(output_key=None, thumbnail_key=None))
 
+    def kept_attempt(self, job_id: str) -> int:
+        """The attempt whose output is the job's; 0 when there is none, or the job was deleted."""
+        query = sa.select(jobs.c.attempt).where(
+            jobs.c.id == job_id, jobs.c.output_key.is_not(None), jobs.c.deleted_at.is_(None)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).scalar() or 0
+
     def known(self, job_ids: set[str]) -> set[str]:
         """Those of the ids that have a row."""
         with self._database.read() as connection:
@@ -164,6 +174,13 @@ class Upkeep:
                 jobs.c.id.in_(job_ids), jobs.c.status.in_((Status.QUEUED, Status.IN_PROGRESS))
             )
             return set(connection.execute(query).scalars())
+
+    def kept(self, job_ids: set[str]) -> set[str]:
+        """Those of the ids whose jobs wait or run, or have something kept (checkpoints.py)."""
+        kept = sa.select(checkpoints.c.job_id).where(checkpoints.c.job_id.in_(job_ids))
+        with self._database.read() as connection:
+            ids = set(connection.execute(kept).scalars())
+        return ids | self.unfinished(job_ids)
 
     def _ids(self, query: sa.Select[Any], limit: int) -> list[str]:
         with self._database.read() as connection:

@@ -2,10 +2,13 @@
 
 import json
 import time
+from threading import Event
 
 import openai
 import pytest
 
+from app import orders
+from app.batching import work_on
 from app.contract.job import Output, output_key
 from app.contract.keys import KeyLimits
 
@@ -135,6 +138,40 @@ def test_a_batch_expires_after_its_window(sdk, server):
     batch = wait(sdk, batch, "expired")
     assert ["a"] == list(lines_of(sdk, batch.output_file_id))
     assert "batch_expired" == lines_of(sdk, batch.error_file_id)["b"]["error"]["code"]
+
+
+def test_a_line_that_is_submitted_while_its_batch_is_cancelled_is_not_made(
+    sdk, server, monkeypatch
+):
+    create = orders.create_batched
+
+    def cancelled_meanwhile(parts, *given, batch_id, **more):
+        sdk.batches.cancel(batch_id)
+        while (batch := parts.store.batches.take(60)) is not None:  # as another process does
+            work_on(parts, batch, Event())
+        return create(parts, *given, batch_id=batch_id, **more)
+
+    monkeypatch.setattr(orders, "create_batched", cancelled_meanwhile)
+    batch = wait(sdk, started(sdk, line("a")), "cancelled")
+    deadline = time.monotonic() + 60
+    while not (jobs := server.parts.store.list().jobs) or not jobs[0].finished:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "cancelled" == jobs[0].error_code
+    counts = sdk.batches.retrieve(batch.id).request_counts
+    assert (1, 0, 1) == (counts.total, counts.completed, counts.failed)
+
+
+def test_a_batch_whose_jobs_cannot_be_made_expires(sdk, server, monkeypatch):
+    def fault(*_given, **_more):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(orders, "create_batched", fault)
+    monkeypatch.setattr("app.batching.LEASE_S", 0.1)
+    batch = wait(sdk, started(sdk, line("a")), "in_progress")
+    with server.parts.store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE batches SET expires_at = 1")
+    wait(sdk, batch, "expired")
 
 
 def test_a_batch_runs_behind_everything_else(sdk, server):

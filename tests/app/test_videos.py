@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 
 def create(client, **fields):
@@ -265,3 +266,18 @@ def test_every_answer_carries_its_own_request_id(client):
     ids = {answer.headers["x-request-id"] for answer in answers}
     assert len(ids) == len(answers)
     assert all(re.fullmatch(r"req_[0-9a-f]{24}", request_id) for request_id in ids)
+
+
+def test_a_job_whose_creation_was_not_confirmed_keeps_its_inputs(client, png, monkeypatch):
+    store = client.parts.store
+    create = store.create_all
+
+    def unconfirmed(*given, **more):
+        create(*given, **more)
+        raise OperationalError("COMMIT", None, ConnectionError())
+
+    monkeypatch.setattr(store, "create_all", unconfirmed)
+    files = {"prompt": (None, "x"), "input_reference": ("upload", png)}
+    assert client.post("/v1/videos", files=files).status_code == 503
+    job = store.claim("tiny", "worker-1", 60)
+    assert client.parts.blobs.get(job.spec.image)

@@ -57,6 +57,18 @@ def test_lines_become_jobs_or_are_refused_and_are_counted(store, spec):
     assert (6, "e", "batch_cancelled") == (five.number, five.custom_id, five.error["error"]["code"])
 
 
+def test_a_line_that_was_refused_becomes_no_job(store, spec):
+    batch = create(store)
+    store.batches.begin(batch.id, {1: "a", 2: "b"})
+    lines, job = store.batches.lines, store.create(spec, batch_id=batch.id)[0]
+    assert [job.id] == lines.unfinished(batch.id)  # though no line names it yet
+    assert lines.became(batch.id, 1, job.id)
+    assert lines.became(batch.id, 1, job.id)  # by two processes at once
+    lines.refuse_waiting(batch.id, 400, {"error": {"code": "batch_cancelled"}})
+    assert not lines.became(batch.id, 2, job.id)
+    assert [job.id, None] == [line.job_id for line in lines.list(batch.id)]
+
+
 def test_a_batch_moves_only_along_its_states_and_tells_of_its_end(store):
     store.webhooks.create("a", "mine", "https://a.example/", ["batch.completed", "batch.failed"])
     batch, bad = create(store), create(store)

@@ -5,6 +5,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from app.contract.database import now
 from app.contract.job import Output
 from app.contract.keys import KeyLimits
 from app.contract.limits import LimitReached
@@ -83,6 +84,17 @@ def test_seconds_of_video_are_limited_in_any_24_hours(store, spec):
     store.limits.forget()
     with store.database.read() as connection:
         assert [seconds] == list(connection.execute(sa.select(usage.c.seconds)).scalars())
+
+
+@pytest.mark.parametrize("used", [0.1, 1.24])
+def test_a_video_as_long_as_the_days_limit_has_to_wait_for_all_of_it(store, spec, used):
+    key = key_with(store, seconds_day=spec.frames / spec.fps)
+    store.limits.check(key, None, spec.frames / spec.fps)
+    hour = sa.cast(sa.func.floor(now() / 3600), sa.Integer)
+    with store.database.write() as connection:
+        connection.execute(sa.insert(usage).values(key_id=key.id, hour=hour, seconds=used))
+    error = refused(store, spec, key)
+    assert 23 * 3600 <= error.retry_after_s <= 24 * 3600
 
 
 def test_one_video_above_the_days_limit_is_never_worth_a_retry(store, spec):

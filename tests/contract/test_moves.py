@@ -4,9 +4,11 @@ import threading
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from app.contract.creation import Draft
 from app.contract.job import MoveRefused, Output, Stage, Status
+from app.contract.tables import jobs
 
 OUTPUT = Output(key="videos/x/1/video.mp4", size_bytes=3, thumbnail_key="videos/x/1/t.webp")
 LOSSES = 3
@@ -172,6 +174,33 @@ def test_a_lost_job_that_was_being_cancelled_ends_cancelled(store, spec):
     store.cancel(job.id)
     assert {job.id: "tiny"} == store.upkeep.lose_expired(LOSSES).cancelled
     assert store.get(job.id).error_code == "cancelled"
+
+
+def test_a_cancel_while_lost_jobs_are_being_moved_is_not_queued_again(store, spec):
+    job = claimed(store, spec, lease_s=-1)
+
+    def cancelled_in_between(connection, _cursor, _statement, parameters, *_context):
+        if "cancelled" in str(parameters):  # the first UPDATE, for those that are cancelled
+            connection.exec_driver_sql("UPDATE jobs SET cancel_requested = true")
+
+    sa.event.listen(store.database.engine, "after_cursor_execute", cancelled_in_between)
+    store.upkeep.lose_expired(LOSSES)
+    sa.event.remove(store.database.engine, "after_cursor_execute", cancelled_in_between)
+    assert Status.IN_PROGRESS is store.get(job.id).status
+    assert {job.id: "tiny"} == store.upkeep.lose_expired(LOSSES).cancelled
+
+
+def test_a_job_of_a_newer_version_fails_and_holds_up_no_other(store, spec):
+    store.webhooks.create("", "mine", "https://a.example/", ["video.failed"])
+    newer, job = store.create(spec)[0], store.create(spec)[0]
+    with store.database.write() as connection:
+        change = sa.update(jobs).where(jobs.c.id == newer.id)
+        connection.execute(change.values(spec='{"version": 2}'))
+    assert job.id == store.claim("tiny", "worker-1", 60).id
+    with store.database.read() as connection:
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == newer.id)).one()
+    assert (row.status, row.error_code, row.worker) == (Status.FAILED, "invalid_job", None)
+    assert [newer.id] == [row["subject"] for row in store.webhooks.outbox.list("")[0]]
 
 
 def test_a_released_job_counts_no_loss(store, spec):

@@ -1,5 +1,6 @@
 """Events, written with what happened, and their deliveries, on SQLite and on PostgreSQL."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -205,3 +206,19 @@ def test_old_events_are_forgotten(store, spec):
     assert 0 == store.webhooks.outbox.forget(60)
     assert 1 == store.webhooks.outbox.forget(-60)
     assert 0 == count(store, deliveries)
+
+
+def test_an_endpoint_that_is_deleted_just_now_does_not_undo_what_happened(store, spec):
+    job, mine = claimed(store, spec), endpoint(store)
+    delete = threading.Thread(target=store.webhooks.delete, args=(mine.id, ""))
+
+    def deleted_in_between(_connection, _cursor, statement, *_context):
+        if statement.startswith("INSERT INTO events"):
+            delete.start()
+            delete.join(0.2)
+
+    sa.event.listen(store.database.engine, "before_cursor_execute", deleted_in_between)
+    store.complete(job.id, 1, OUTPUT)
+    sa.event.remove(store.database.engine, "before_cursor_execute", deleted_in_between)
+    delete.join()
+    assert types(store) == []

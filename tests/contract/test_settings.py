@@ -33,6 +33,7 @@ def test_a_child_process_gets_the_same_settings(tmp_path):
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
         ("HEARTBEAT_S", "30"),
+        ("LEASE_S", "900"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable(name, value):

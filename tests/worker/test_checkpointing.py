@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load, save_file
 
-from app.contract.checkpoints import Segment, work_prefix
+from app.contract.blobs import BlobDamaged
+from app.contract.checkpoints import STATE, Segment, work_prefix
 from app.contract.job import Shot, Status, input_key
 from worker.encode import Encoding
 from worker.leftovers import remove_leftovers
@@ -113,6 +114,32 @@ def test_a_state_that_is_kept_again_makes_up_for_no_losses(place, spec):
         assert place.store.checkpoints.get(job.id).state_attempt == attempt
     lost = place.store.get(job.id)
     assert (lost.status, lost.error_code, lost.losses) == (Status.FAILED, "worker_lost", 3)
+
+
+def test_a_state_that_cannot_be_written_costs_no_attempt(place, spec):
+    job = place.store.create(spec)[0]
+    often = replace(place, worker=replace(place.worker, checkpoint_s=0.0))
+
+    def in_the_way():
+        (place.scratch / f"{job.id}-1" / STATE).mkdir(exist_ok=True)
+        return False
+
+    render(claim(place), replace(often, stopping=in_the_way))
+    assert clip(place, job)
+    assert place.store.checkpoints.get(job.id).state_attempt is None
+
+
+def test_a_state_that_is_stored_damaged_costs_no_attempt(place, spec, monkeypatch):
+    job, put = place.store.create(spec)[0], place.blobs.put
+
+    def damaged(key, *what):
+        if key.startswith(work_prefix(job.id)):
+            raise BlobDamaged(key)
+        return put(key, *what)
+
+    monkeypatch.setattr(place.blobs, "put", damaged)
+    render(claim(place), replace(place, worker=replace(place.worker, checkpoint_s=0.0)))
+    assert clip(place, job)
 
 
 @pytest.mark.parametrize("damage", ["state", "segment", "none of it is there"])

@@ -3,9 +3,9 @@
 import pytest
 
 from app.contract.blobs import Blobs
-from app.contract.checkpoints import work_key
+from app.contract.checkpoints import Segment, segment_key, work_key
 from app.contract.files import file_key
-from app.contract.job import input_key, output_key
+from app.contract.job import Output, input_key, output_key
 from app.contract.settings import Settings
 from app.contract.store import Store
 from worker.orphans import remove_orphans
@@ -38,7 +38,17 @@ def test_what_no_row_names_is_removed_when_it_is_old(settings, store, spec):
     cancelled = store.create(spec)[0]
     store.cancel(cancelled.id)
     blobs.put(input_key(cancelled.id, "i"), b"x", "image/png")
-    lost.add(input_key(cancelled.id, "i"))
+    blobs.put(work_key(cancelled.id, 1, "s"), b"x", "video/mp4")
+    lost |= {input_key(cancelled.id, "i"), work_key(cancelled.id, 1, "s")}
     assert 0 == remove_orphans(store, blobs, older_than_s=60)
     assert len(lost) == remove_orphans(store, blobs, older_than_s=-60)
     assert kept == {blob.key for blob in blobs.list()}
+
+
+def test_the_segments_of_a_completed_job_are_no_orphans(settings, store, spec):
+    blobs, job = Blobs.open(settings), store.create(spec)[0]
+    store.claim(spec.model, "worker-1", 60)
+    store.checkpoints.record(job.id, 1, [Segment(1, 9)])
+    store.complete(job.id, 1, Output(key=output_key(job.id, 1, "v"), size_bytes=1))
+    blobs.put(segment_key(job.id, 1, 0), b"x", "video/mp4")
+    assert 0 == remove_orphans(store, blobs, older_than_s=-60)

@@ -1,6 +1,8 @@
 import pytest
+import sqlalchemy as sa
 
 from app.contract.job import Output, Status, input_key, output_key
+from app.contract.tables import jobs
 from worker.sweep import sweep
 
 
@@ -131,5 +133,17 @@ def test_what_an_ended_job_was_made_from_goes(place, model_spec):
     place.store.claim(model_spec.model, "w", 60)
     place.store.checkpoints.record(job.id, 1, [])
     place.store.fail(job.id, 1, "server_error", "It broke.")
+    round_of(place)
+    assert list(place.blobs.list()) == []
+
+
+def test_a_job_of_a_newer_version_ends_no_round(place, model_spec):
+    job = place.store.create(model_spec)[0]
+    place.store.claim(model_spec.model, "w", 60)
+    place.store.checkpoints.record(job.id, 1, [])
+    place.blobs.put(output_key(job.id, 1, "v"), b"x", "video/mp4")
+    place.store.fail(job.id, 1, "server_error", "")
+    with place.store.database.write() as connection:
+        connection.execute(sa.update(jobs).values(spec='{"version": 2}'))
     round_of(place)
     assert list(place.blobs.list()) == []

@@ -127,3 +127,22 @@ def test_a_receiver_that_hangs_holds_up_nobody(store, spec, receiver, delivering
             finished(store, spec)
             wait(lambda: statuses(store) == ["delivered", *["pending"] * 6])
     assert 1 == len(receiver.requests)
+
+
+def test_a_machine_with_no_thread_to_spare_ends_no_deliveries(
+    store, spec, receiver, delivering, monkeypatch
+):
+    start, failed = threading.Thread.start, []
+
+    def start_later(thread):
+        if not failed:
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(webhooks.Thread, "start", start_later)
+    finished(store, spec, webhook_url=receiver.url)
+    wait(lambda: failed)
+    with store.database.write() as connection:  # until its lease has run out
+        connection.exec_driver_sql("UPDATE deliveries SET lease_until = 1")
+    wait(lambda: receiver.requests)
