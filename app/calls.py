@@ -89,8 +89,11 @@ def generate(
         str | None, typer.Option(help="Address that is told when it is done.")
     ] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="File to write; - is stdout.")
-    ] = "video.mp4",
+        str | None,
+        typer.Option(
+            "--output", "-o", help="Default: video.mp4 here, or as --format says; - is stdout."
+        ),
+    ] = None,
     kind: FormatOf = None,
     open_: Annotated[bool, typer.Option("--open", help="Show it when it is done.")] = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
@@ -140,7 +143,8 @@ def generate(
             wished = wish(prompt, sources, options)
         except WishError as error:
             fail(str(error))
-        target = Target(output, kind.value if kind else "")
+        format_ = kind.value if kind else ""
+        target = Target(output or f"video.{format_ or 'mp4'}", format_)
         with reach(server, key, settings_of(data=data)) as client:
             code = make(client, wished, target, as_json=as_json)
     if open_ and code == 0:

@@ -2,12 +2,14 @@
 
 Run as a program, never imported by the service. Pillow's decoders are C code fed by strangers, so
 they run here: bounded memory, bounded CPU time, no file written. The parent (`app/intake.py`) adds
-a wall clock. Exit status 2 means the image is at fault, and stderr then holds a sentence about it.
+a wall clock. Exit status 2 means the image is at fault, 3 that it is too large, and stderr then
+holds a sentence about it.
 """
 
 import io
 import resource
 import sys
+import warnings
 
 from PIL import (
     Image,
@@ -22,6 +24,7 @@ from PIL import (
 #: Imported by name, so that no plugin is searched for while decoding.
 READERS = (PngImagePlugin, JpegImagePlugin, MpoImagePlugin, WebPImagePlugin)
 FORMATS = ("PNG", "JPEG", "WEBP")
+BAD, TOO_LARGE = 2, 3
 
 
 def limit(memory_bytes: int, cpu_s: int) -> None:
@@ -40,7 +43,7 @@ def decode(data: bytes, max_pixels: int) -> bytes:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width * height > max_pixels:
-            raise ValueError(f"is {width}x{height}; at most {max_pixels} pixels are taken")
+            raise Image.DecompressionBombError
         # A camera's JPEG may carry a smaller copy or a map of its light behind the photo itself.
         if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
             raise ValueError(f"is an animation of {frames} frames; send a still")
@@ -62,6 +65,8 @@ def main() -> int:
     """Decode stdin to stdout under the limits given as arguments: bytes, seconds, pixels."""
     memory_bytes, cpu_s, max_pixels = (int(argument) for argument in sys.argv[1:4])
     Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.simplefilter("ignore")  # they would stand on stderr before the sentence
+    status = BAD
     limit(memory_bytes, cpu_s)
     try:
         png = decode(sys.stdin.buffer.read(), max_pixels)
@@ -69,8 +74,8 @@ def main() -> int:
         reason = "needs too much memory to decode"
     except UnidentifiedImageError:
         reason = "is not a PNG, JPEG or WebP image"
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"has more than the {max_pixels} pixels that are taken"
+    except Image.DecompressionBombError:
+        reason, status = f"has more than the {max_pixels} pixels that are taken", TOO_LARGE
     except ValueError as error:
         reason = str(error) if str(error).startswith("is ") else f"is damaged: {error}"
     except (OSError, SyntaxError, EOFError, IndexError, TypeError, ArithmeticError) as error:
@@ -79,7 +84,7 @@ def main() -> int:
         sys.stdout.buffer.write(png)
         return 0
     sys.stderr.write(reason)
-    return 2
+    return status
 
 
 if __name__ == "__main__":

@@ -37,20 +37,21 @@ class Hooks:
         """The hooks that the settings name."""
         return cls(settings)
 
-    def moderate(self, *prompts: str, param: str = "prompt") -> None:
+    def moderate(self, prompt: str, *shots: str) -> None:
         """Raises InvalidRequest for texts that the moderation service flags, and Unavailable when
-        it does not answer, unless `moderation_required` is off.
+        it does not answer, unless `moderation_required` is off. `shots` are a storyboard's.
         """
         settings = self.settings
         if not settings.moderation_url:
             return
-        body: dict[str, Any] = {"input": list(prompts)}
+        body: dict[str, Any] = {"input": [prompt, *shots]}
         if settings.moderation_model:
             body["model"] = settings.moderation_model
         try:
             answer = self._ask(settings.moderation_url, settings.moderation_key, body)
-            bad = [result["categories"] for result in answer["results"] if result["flagged"]]
-            named = {name for categories in bad for name, is_it in categories.items() if is_it}
+            results = enumerate(answer["results"])
+            bad = {place: result["categories"] for place, result in results if result["flagged"]}
+            named = {name for all_ in bad.values() for name, is_it in all_.items() if is_it}
         except BROKEN as error:
             log.warning("moderation.failed", error=type(error).__name__)
             if settings.moderation_required:
@@ -61,6 +62,8 @@ class Hooks:
                 ) from None
             return
         if bad:
+            first = min(bad)
+            param = f"storyboard.{first - 1}.prompt" if first else "prompt"
             said = f" ({', '.join(sorted(named))})" if named else ""
             raise InvalidRequest(
                 f"{param}: the prompt was refused by this service's moderation{said}.",

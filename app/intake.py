@@ -24,6 +24,8 @@ DECODER = Path(__file__).with_name("decoding.py")
 DECODE_MEMORY_BYTES = 1 << 30
 DECODE_CPU_S = 10
 DECODE_WALL_S = 15
+#: The decoder's exit status when it refuses an image -> the code of that.
+REFUSALS = {2: "invalid_image", 3: "image_too_large"}
 #: Images that are decoded at once; together they take this many times the memory at worst.
 DECODERS = 4
 
@@ -101,10 +103,9 @@ class Intake:
             ) from None
         if child.returncode == 0:
             return child.stdout
-        said = (
-            child.stderr.decode(errors="replace") if child.returncode == 2 else "cannot be decoded"
-        )
-        raise InvalidRequest(f"{param} {said[:300]}.", param=param, code="invalid_image")
+        code = REFUSALS.get(child.returncode)
+        said = child.stderr.decode(errors="replace") if code else "cannot be decoded"
+        raise InvalidRequest(f"{param} {said[:300]}.", param=param, code=code or "invalid_image")
 
 
 def _data_url(url: str, param: str) -> bytes:

@@ -5,7 +5,7 @@ the next is on its way. Where a block computes for longer than its weights trave
 on a window of video), that costs next to no time.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -67,22 +67,37 @@ class _Visits:
         ]
         self._coming: dict[int, list[Tensor]] = {}
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._until_worked: Callable[[], object] = lambda: None
         for number in range(len(blocks)):
             self._put(number, self._waiting[number])
 
     @contextmanager
     def visit(self, block: nn.Module) -> Generator[None]:
-        """The block's weights are on the device within, and the next block's set out."""
+        """The block's weights are on the device within; then the next block's set out."""
         number = self._numbers[block]
         following = (number + 1) % len(self._waiting)
         here = self._coming.pop(number, None) or self._send(number)
         self._await(here)
-        self._coming = {following: self._coming.get(following) or self._send(following)}
         self._put(number, here)
         try:
             yield
         finally:
             self._put(number, self._waiting[number])
+        del here
+        self._keep_pace()
+        self._coming = {following: self._coming.get(following) or self._send(following)}
+
+    def _keep_pace(self) -> None:
+        """Wait until the block before this one has worked, while this one works.
+
+        The host is far ahead of a GPU, which frees a block's memory only then: without this, the
+        blocks sent in the meantime would each take a place of their own.
+        """
+        if self._copies is None:
+            return
+        computing = torch.cuda.current_stream(self._device)
+        before, self._until_worked = self._until_worked, computing.record_event().synchronize
+        before()
 
     def _put(self, number: int, tensors: list[Tensor]) -> None:
         for (module, name), tensor in zip(self._owners[number], tensors, strict=True):

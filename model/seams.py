@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.canvas import Canvas, from_uint8
 from model.conditioning import encode
+from model.streaming import Stream, is_lean
 from model.vae import VAE
 
 __all__ = ["FADE", "Seam"]
@@ -50,7 +51,8 @@ class Seam:
         factor = vae.config.scale_factor_temporal
         (full,) = canvas.resize([from_uint8(frame[None])])
         latents = encode(vae, [full, full.expand(-1, -1, factor, -1, -1)])
-        softened = vae.decode(vae.denormalize(latents), tile=tile)[:, :, -1:]
+        stream = Stream(lean=tile is not None or is_lean(latents.device))
+        softened = vae.decode(vae.denormalize(latents), stream, tile=tile)[:, :, -1:]
         picture = canvas.crop(full.to(softened))
         return cls(picture, canvas.crop(softened))
 

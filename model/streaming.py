@@ -100,6 +100,8 @@ class Stream:
 
     def retain(self, layer: str, room: Tensor, keep: int) -> None:
         """Keep the last `keep` frames of a filled room."""
+        if self.whole:
+            return
         t = room.shape[1] - keep
         if self.lean or t > keep:  # too large to hold on to
             self.seed(layer, room[:, t:])
@@ -122,7 +124,11 @@ def convolve(
     x = x.permute(0, 4, 1, 2, 3)
     if x.device.type == "cpu" and x.dtype in _CPU_DTYPES and torch.backends.mkldnn.is_available():
         # F.conv3d leaves oneDNN for a kernel 5 to 10 times slower when b == 1 and t h w is small.
-        y = torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, stride, (1, 1, 1), 1)
+        # Without AVX-512 oneDNN refuses bfloat16, and that kernel takes twice the memory for it.
+        takes_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported  # noqa: SLF001  # no other name
+        widened = x.dtype == torch.bfloat16 and not takes_bfloat16()
+        taken = (v.float() if widened and v is not None else v for v in (x, weight, bias))
+        y = torch.ops.aten.mkldnn_convolution(*taken, padding, stride, (1, 1, 1), 1).to(x.dtype)
     else:
         y = F.conv3d(x, weight, bias, stride, padding)
     return y.permute(0, 2, 3, 4, 1)

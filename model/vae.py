@@ -288,7 +288,8 @@ class VAE(nn.Module):
             stream.frames += latents.shape[2]
             p = self.config.patch_size or 1
             return rearrange(x, "b f h w (c q p) -> b c f (h p) (w q)", p=p, q=p).clamp(-1, 1)
-        stream = stream or Stream()
+        # After one by itself nothing comes: its history, kept, would take far more than its frame.
+        stream = stream or Stream(whole=latents.shape[2] == 1)
         parts = [self._decode_one(part, stream, tile) for part in latents.split(1, 2)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 

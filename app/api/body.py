@@ -24,6 +24,8 @@ from app.parts import Parts
 
 MAX_FIELDS = 256
 MAX_FILES = 8
+#: What a form's texts may be in. Python knows more, of which some give what is no text at all.
+CHARSETS = (b"utf-8", b"us-ascii", b"iso-8859-1")
 FIELD_NAME = re.compile(r"([^\[\]]{1,64})((?:\[[^\[\]]{0,64}\]){0,4})")
 
 
@@ -69,7 +71,7 @@ BodyFields = Annotated[dict[str, Any], Depends(body_fields)]
 def parse_json(body: bytes) -> dict[str, Any]:
     """A JSON object; anything else is refused, also what JSON lacks (NaN, half surrogates)."""
     try:
-        fields = json.loads(body, parse_constant=_no_constant)
+        fields = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
         if rb"\ud" in body.lower():
             json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -120,7 +122,12 @@ def _insert(node: Any, keys: list[str], value: Any, position: int, name: str) ->
 
 
 async def _read_form(request: Request) -> FormData:
-    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    options = parse_options_header(request.headers["content-type"])[1]
+    boundary = options.get(b"boundary", b"")
+    if options.get(b"charset", b"utf-8").lower() not in CHARSETS:
+        raise InvalidRequest(
+            "The form must be UTF-8 text.", param="content-type", code="unsupported_content_type"
+        )
     tail = b""
 
     async def watched() -> AsyncIterator[bytes]:

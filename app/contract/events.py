@@ -3,8 +3,8 @@ that nothing is told that did not happen, and nothing that happened is left out.
 """
 
 import secrets
-from urllib.parse import urlsplit
 
+import httpx
 import sqlalchemy as sa
 
 from app.contract.database import now
@@ -71,5 +71,8 @@ def happened(
 
 
 def _receiver(owner: str, url: str) -> str:
-    """Deliveries of one owner to one host share a place: they are slow together."""
-    return f"{owner} {urlsplit(url).netloc}"[:256]
+    """Deliveries of one owner to one host share a place: they are slow together. The URL is read as
+    when it was taken and will be when it is used: another reader may refuse it, and no video ends
+    then.
+    """
+    return f"{owner} {httpx.URL(url).netloc.decode()}"[:256]

@@ -110,7 +110,13 @@ class Files:
             query = query.where(files.c.purpose == purpose)
         with self._database.read() as connection:
             rows, more = page(
-                connection, files, query, after=after, limit=limit, newest_first=newest_first
+                connection,
+                files,
+                query,
+                known=_owned(owner),  # a client may delete what it lists
+                after=after,
+                limit=limit,
+                newest_first=newest_first,
             )
         return [_file(row) for row in rows], more
 
@@ -136,10 +142,14 @@ class Files:
             connection.execute(sa.delete(files).where(files.c.id == file_id))
 
 
+def _owned(owner: str | None) -> sa.Select[Any]:
+    query = sa.select(*files.c)
+    return query if owner is None else query.where(files.c.owner == owner)
+
+
 def _visible(owner: str | None) -> sa.Select[Any]:
     alive = sa.or_(files.c.expires_at.is_(None), files.c.expires_at >= now())
-    query = sa.select(*files.c).where(files.c.deleted_at.is_(None), alive)
-    return query if owner is None else query.where(files.c.owner == owner)
+    return _owned(owner).where(files.c.deleted_at.is_(None), alive)
 
 
 def _file(row: sa.Row[Any]) -> File:

@@ -18,10 +18,15 @@ def job_of(row: sa.Row[Any]) -> Job:
     return Job(**values)
 
 
-def visible(owner: str | None) -> sa.Select[Any]:
-    """The jobs that an owner can see; None is everybody's."""
-    query = sa.select(*jobs.c).where(jobs.c.deleted_at.is_(None))
+def owned(owner: str | None) -> sa.Select[Any]:
+    """The jobs of an owner, deleted ones too while they have a row; None is everybody's."""
+    query = sa.select(*jobs.c)
     return query if owner is None else query.where(jobs.c.owner == owner)
+
+
+def visible(owner: str | None) -> sa.Select[Any]:
+    """The jobs that an owner can see."""
+    return owned(owner).where(jobs.c.deleted_at.is_(None))
 
 
 def state_of(row: sa.Row[Any] | None) -> str:

@@ -28,7 +28,7 @@ from app.contract.keys import ApiKey, Keys
 from app.contract.limits import Limits
 from app.contract.models import Models
 from app.contract.pages import CursorNotFound, page
-from app.contract.rows import job_of, visible
+from app.contract.rows import job_of, owned, visible
 from app.contract.tables import jobs
 from app.contract.timings import Timings
 from app.contract.upkeep import TO_QUEUED, Upkeep, to_failed
@@ -172,7 +172,7 @@ class Store:
                     connection,
                     jobs,
                     query,
-                    known=visible(owner),
+                    known=owned(owner),  # a client may delete what it lists
                     after=after,
                     limit=limit,
                     newest_first=newest_first,

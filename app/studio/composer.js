@@ -22,7 +22,11 @@ export async function start(made) {
   const form = $("composer");
   form.addEventListener("submit", submit);
   form.addEventListener("input", keep);
-  form.elements.model.addEventListener("change", () => reflect(fields.fill()));
+  form.elements.model.addEventListener("change", () => {
+    fields.fill();
+    pictures.fit(form.elements.size.value);
+    reflect();
+  });
   form.elements.size.addEventListener("change", () => pictures.fit(form.elements.size.value));
   form.addEventListener("focusin", () => form.classList.add("open"));
   form.addEventListener("focusout", ({ relatedTarget }) => {
@@ -43,6 +47,7 @@ export async function start(made) {
   $("dice").addEventListener("click", suggest);
   files(form);
   fields.set(draft.values ?? {});
+  form.elements.loop.checked = draft.loop ?? false;
   storyboard.start(keep, draft.storyboard);
   await pictures.start(pictured);
   suggest();
@@ -93,6 +98,7 @@ function keep() {
   const { prompt, ...values } = fields.values();
   draft = {
     values: { prompt, ...values },
+    loop: $("composer").elements.loop.checked,
     storyboard: storyboard.draft(),
     task: { kind, video: video?.id, target: target?.id },
   };
@@ -144,6 +150,8 @@ function thumbnail(video) {
 async function submit(event) {
   event.preventDefault();
   fields.clear();
+  const unread = fields.unread();
+  if (unread) return fields.blame("This is not a number.", unread);
   $("go").disabled = true;
   try {
     const { path, fields: body } = request(task, values(), await inputs());
@@ -211,8 +219,8 @@ function suggest() {
 
 // Files: picked, dropped, pasted
 
-function pictured() {
-  if (pictures.has("first") && fields.model()) {
+function pictured(name) {
+  if (name === "first" && pictures.has("first") && fields.model()) {
     const { size } = $("composer").elements;
     size.value = pictures.nearest(fields.sizes());
     pictures.fit(size.value);

@@ -16,12 +16,13 @@ export const sizes = () => [...new Set([model().default_size, ...model().sizes])
 /** Offers these models; the values chosen before stay where they are still possible. */
 export function offer(models, kept = {}) {
   offered = models;
-  const { model: names } = $("composer").elements;
-  const chosen = names.value || kept.model;
+  const { model: names, size } = $("composer").elements;
+  const [chosen, asked] = [names.value || kept.model, size.value || kept.size];
   names.replaceChildren(...offered.map((each) => new Option(each.id, each.id)));
   if (offered.some((each) => each.id === chosen)) names.value = chosen;
   $("model-field").hidden = offered.length < 2;
   fill(kept);
+  if (model()?.id === chosen) set({ size: asked });
 }
 
 /** Fills in what depends on the model. */
@@ -55,12 +56,23 @@ function styles(names, chosen) {
 /** All values by name, as text. */
 export const values = () => Object.fromEntries(new FormData($("composer")));
 
-/** Sets values by name; a control that is not there is passed over. */
+/** Sets values by name; a control that is not there is passed over. A size may be one that the
+ *  model does not offer: it can make more than those. */
 export function set(given) {
   for (const [name, value] of Object.entries(given)) {
     const control = $("composer").elements.namedItem(name);
-    if (control && value !== null && value !== undefined) control.value = value;
+    if (!control || value === null || value === undefined) continue;
+    control.value = value;
+    if (name !== "size" || control.value === value) continue;
+    control.add(new Option(pixels(value), value));
+    control.value = value;
   }
+}
+
+/** The name of a number's control that holds something else, which the browser tells as nothing. */
+export function unread() {
+  const wrong = [...$("composer").elements].filter(({ name, validity }) => name && validity.badInput);
+  return wrong.find((control) => !control.closest("[data-for][hidden]"))?.name;
 }
 
 /** Takes away all faults. */

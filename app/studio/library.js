@@ -75,7 +75,10 @@ export function loadMore() {
 
 async function load() {
   const asked = search;
-  const page = await api.list({ after, search: asked, limit: PAGE });
+  const page = await api.list({ after, search: asked, limit: PAGE }).catch((fault) => {
+    if (fault.param !== "after") throw fault;
+    return api.list({ search: asked, limit: PAGE }); // the last one is gone: from the beginning
+  });
   if (asked !== search) return;
   const known = new Set(listed);
   for (const video of page.data) {

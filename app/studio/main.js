@@ -16,9 +16,9 @@ let scrolled = 0; // where the gallery was left
 // Views: `#/` is the gallery, `#/?q=words` a search in it, `#/video/ID` one video
 
 async function route() {
-  const [, id] = location.hash.match(/^#\/video\/([^/?]+)$/) ?? [];
+  const [, id] = location.hash.match(/^#\/video\/([\w-]+)$/) ?? [];
   const words = new URLSearchParams(location.hash.split("?")[1]).get("q") ?? "";
-  if (id) return showVideo(decodeURIComponent(id));
+  if (id) return showVideo(id);
   player.close();
   $("player").hidden = true;
   $("home").hidden = false;

@@ -10,14 +10,14 @@ let changed = () => {};
 
 export const has = (name) => held[name] !== null;
 
-/** Shows the draft's pictures; `onChange` is called after each change. */
+/** Shows the draft's pictures; `onChange` is called after each change, with what was changed. */
 export async function start(onChange) {
-  changed = onChange;
   for (const name of ["first", "last"]) {
     $(`drop-${name}`).addEventListener("click", () => set(name, null));
     const kept = await (await draft())?.match(`/draft/${name}`);
     if (kept) await set(name, new File([await kept.blob()], name)).catch(() => {});
   }
+  changed = onChange; // only now: the rest of the draft is still to be shown, and is not to be kept
 }
 
 /** Takes a picture as the first or the last frame, or none. Raises Error for other files. */
@@ -33,7 +33,7 @@ export async function set(name, file) {
   held[name] = file && { file, bitmap };
   if (name === "first" && !file) held.last = null;
   await draw();
-  changed();
+  changed(name);
   await keep();
 }
 

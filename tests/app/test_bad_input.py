@@ -146,6 +146,8 @@ def test_a_bad_field_is_refused_by_its_name_in_a_form(client, fields, param):
         b'{"prompt": NaN}',
         b'{"prompt": "\\ud800"}',
         b'{"\\ud800": 1}',
+        b'{"prompt": "x", "metadata": {"\xed\xa0\x80": "half a pair"}}',
+        '{"prompt": "x", "metadata": {"\\ud800": "in UTF-16"}}'.encode("utf-16"),
         b"\xff\xfe",
         b"[" * 100_000,
         b'{"seed": ' + b"1" * 10_000 + b"}",
@@ -174,6 +176,14 @@ def form(*parts, end=b"--b--\r\n"):
 
 
 PROMPT = (b"prompt", b"", b"a red cube")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "unicode_escape", "nonsense"])
+def test_a_form_in_another_encoding_is_refused(client, charset):
+    body = b'--b\r\ncontent-disposition: form-data; name="metadata[a\\ud800]"\r\n\r\nx\r\n--b--\r\n'
+    headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = client.post("/v1/videos", content=body, headers=headers)
+    assert_refused(client, answer, "content-type")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +256,13 @@ def blue():
     from PIL import Image
 
     return Image.new("RGB", (64, 64), "blue")
+
+
+def test_an_image_of_too_many_pixels_is_refused_in_one_sentence(client):
+    given = {"prompt": "x", "input_reference": url_of(huge_png(8000))}
+    error = client.post("/v1/videos", json=given).json()["error"]
+    assert error["code"] == "image_too_large"
+    assert error["message"] == "input_reference has more than the 50000000 pixels that are taken."
 
 
 @pytest.mark.parametrize("name", BAD_IMAGES)

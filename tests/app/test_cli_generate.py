@@ -2,14 +2,19 @@
 
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
 from PIL import Image
+
+from app.contract import outputs
 
 
 def test_generate_stores_the_finished_video(api, finish, tmp_path, command, until):
@@ -55,6 +60,21 @@ def test_generate_makes_several_and_numbers_their_files(api, finish, tmp_path, c
     }
     for job in jobs:
         parts.store.delete(job.id)
+
+
+def test_a_preview_gets_the_suffix_of_its_format(api, finish, tmp_path, until):
+    address, parts = api
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "generate", "x", "--format", "gif", "--server", address],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    job = until(lambda: parts.store.list().jobs)[0]
+    key = finish(parts, job.id).output_key
+    parts.blobs.put(outputs.beside(key, outputs.PREVIEW_GIF), b"GIF89a", "image/gif")
+    assert process.wait(60) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["video.gif"]
+    parts.store.delete(job.id)
 
 
 def test_generate_writes_to_a_pipe(api, finish, command, until):

@@ -41,6 +41,11 @@ def test_files_are_listed_in_pages_by_purpose(sdk):
     assert ids == [file.id for file in sdk.files.list(purpose="vision", order="asc", limit=1)]
 
 
+def test_files_can_be_deleted_while_they_are_listed(sdk):
+    made = [sdk.files.create(file=b"x", purpose="vision").id for _ in range(3)]
+    assert made[::-1] == [sdk.files.delete(file.id).id for file in sdk.files.list(limit=2)]
+
+
 def test_an_expired_file_is_gone_and_its_bytes_are_swept(sdk, server):
     made = sdk.files.create(
         file=b"x", purpose="vision", expires_after={"anchor": "created_at", "seconds": 3600}

@@ -72,9 +72,10 @@ def test_every_text_is_shown_to_the_moderation(hooks):
 
 
 def test_a_flagged_prompt_is_refused_with_the_reason(hooks):
-    with pytest.raises(InvalidRequest, match="violence") as refused:
-        hooks(verdict(False, True), moderation_url=MODERATION).moderate("a", "b")
-    assert ("prompt", "moderation_blocked") == (refused.value.param, refused.value.code)
+    for flagged, param in (((True, False), "prompt"), ((False, True), "storyboard.0.prompt")):
+        with pytest.raises(InvalidRequest, match="violence") as refused:
+            hooks(verdict(*flagged), moderation_url=MODERATION).moderate("a", "b")
+        assert (param, "moderation_blocked") == (refused.value.param, refused.value.code)
 
 
 @pytest.mark.parametrize("answer", BROKEN)

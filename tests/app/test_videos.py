@@ -118,6 +118,16 @@ def test_lists_page_through_all_videos_in_both_directions(client):
         assert seen == expected
 
 
+def test_what_is_listed_may_be_deleted_meanwhile(client):
+    """As `for video in sdk.videos.list(): sdk.videos.delete(video.id)` does."""
+    made = [create(client)["id"] for _ in range(3)]
+    page = client.get("/v1/videos", params={"limit": 2}).json()
+    for video in page["data"]:
+        client.delete(f"/v1/videos/{video['id']}")
+    rest = client.get("/v1/videos", params={"limit": 2, "after": page["last_id"]}).json()
+    assert [video["id"] for video in rest["data"]] == made[:1]
+
+
 def test_an_empty_list_has_no_ids(client):
     page = client.get("/v1/videos").json()
     assert page == {

@@ -11,10 +11,10 @@ from app.client import Client
 pytestmark = pytest.mark.browser
 
 
-def png():
-    """A picture of one pixel."""
+def png(width=1, height=1):
+    """A picture of one colour."""
     file = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(file, "PNG")
+    Image.new("RGB", (width, height)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -30,6 +30,35 @@ def test_a_reload_keeps_the_draft_and_the_view(page):
     expect(page.locator('[aria-label="Shot 1: what is seen"]')).to_have_value("a red ball")
     expect(page.locator("[name=num_inference_steps]")).to_have_value("2")
     expect(page.locator("#picture-first")).to_be_visible()
+
+
+def test_a_reload_with_a_picture_keeps_what_was_chosen_for_it(page):
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png(10, 16)})
+    expect(page.locator("[name=size]")).to_have_value("160x256")
+    page.select_option("[name=size]", "720x1280")
+    page.locator(".chip", has_text="Sketch").click()
+    page.check("#loop")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    expect(page.locator("[name=size]")).to_have_value("720x1280")
+    expect(page.locator(".chip input:checked")).to_have_value("sketch")
+    expect(page.locator("#loop")).to_be_checked()
+
+
+def test_a_last_frame_keeps_the_size_that_was_chosen(page):
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png(10, 16)})
+    expect(page.locator("#picture-first")).to_be_visible()
+    page.select_option("[name=size]", "256x160")
+    with page.expect_file_chooser() as chooser:
+        page.click("#add-last")
+    chooser.value.set_files({"name": "b.png", "mimeType": "image/png", "buffer": png(10, 16)})
+    expect(page.locator("#picture-last")).to_be_visible()
+    expect(page.locator("[name=size]")).to_have_value("256x160")
+
+
+def test_a_mangled_address_leads_to_the_gallery(open_page, service):
+    page = open_page(f"{service.address}/#/video/%E0%A4%A")
+    expect(page.locator("#home")).to_be_visible()
 
 
 def test_a_search_is_part_of_the_address(page):

@@ -1,6 +1,7 @@
 """Looking at many videos, with eyes, with a keyboard, and with a screen reader."""
 
 import io
+import time
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,20 @@ def test_ten_thousand_videos_are_scrolled_through_with_few_of_them_on_the_page(f
     page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight / 2)")
     expect(page.locator("#grid .tile a").first).to_be_visible()
     assert tiles(page) < 150
+
+
+def test_the_gallery_goes_on_where_the_last_of_a_page_was_deleted(filled, open_page):
+    address, parts = filled
+    page = open_page(address)
+    last = parts.store.list(limit=100).jobs[-1].id
+    parts.store.delete(last)
+    parts.store.upkeep.purge(last)
+    height = "document.documentElement.scrollHeight"
+    page.evaluate(f"window.scrollTo(0, {(before := page.evaluate(height))})")
+    deadline = time.monotonic() + 120
+    while page.evaluate(height) <= before:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
 
 
 def test_the_search_is_the_servers(filled, open_page):

@@ -185,6 +185,48 @@ def test_what_is_wrong_is_said_beside_its_field(page, name, value, said):
     expect(page.locator(f"[name={name}]")).to_have_attribute("aria-invalid", "true")
 
 
+def test_what_is_no_number_is_not_passed_over(page):
+    page.click("#toggle-options")
+    page.locator("[name=seed]").press_sequentially("1-2")
+    page.fill("#prompt", "a red ball")
+    page.click("#go")
+    expect(page.locator("#fault-seed")).to_contain_text("not a number")
+    page.fill("[name=seed]", "12")
+    make(page, "a red ball")
+
+
+def test_another_model_has_the_picture_cut_to_its_size(page):
+    def two(route):
+        (first,) = (models := route.fetch().json())["data"]
+        models["data"].append(first | {"id": "other", "sizes": [], "default_size": "64x64"})
+        route.fulfill(json=models)
+
+    page.route("**/v1/models", two)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 40), "red").save(picture, "PNG")
+    upload = {"name": "a.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+    page.set_input_files("#file", upload)
+    expect(page.locator("#picture-first")).to_have_js_property("naturalWidth", 256)
+    page.click("#prompt")
+    page.click("#toggle-options")
+    page.select_option("[name=model]", "other")
+    expect(page.locator("#picture-first")).to_have_js_property("naturalWidth", 64)
+
+
+def test_a_size_that_is_not_offered_is_used_again(page, service):
+    with Client.of(service.address) as client:
+        asked = {"prompt": "a tiny ball", "size": "128x64", "seconds": 0.5}
+        made = client.create(asked | {"num_inference_steps": 1})["id"]
+    expect(finished(page, made)).to_be_visible()
+    finished(page, made).click()
+    page.click("[data-do=again]")
+    expect(page.locator("[name=size]")).to_have_value("128x64")
+    page.reload()
+    expect(page.locator("[name=size]")).to_have_value("128x64")
+
+
 def test_using_a_video_again_takes_nothing_of_the_draft(page):
     made = make(page, "a pink heart stands still on a white background")
     expect(finished(page, made)).to_be_visible()

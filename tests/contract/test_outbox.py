@@ -115,6 +115,13 @@ def test_a_requests_own_url_is_told_with_the_owners_secret(store, spec):
     assert secret != store.webhooks.rotate_secret_of("a") != store.webhooks.secret_of("b")
 
 
+def test_a_url_that_only_some_readers_take_keeps_no_video_from_its_end(store, spec):
+    url = "https://a]b.example/x"  # Python's urlsplit raises ValueError for it, httpx does not
+    job = claimed(store, spec, webhook_url=url)
+    store.complete(job.id, 1, OUTPUT)
+    assert [("video.completed", job.id)] == types(store)
+
+
 def test_without_a_receiver_there_is_no_event(store, spec):
     store.complete(claimed(store, spec).id, 1, OUTPUT)
     assert 0 == count(store, events)

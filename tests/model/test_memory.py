@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from model import Pipeline
+from model.canvas import Canvas
 from model.checkpoint import weight_bytes
 from model.config import PRESETS, CheckpointConfig
+from model.footprint import peak_bytes
 from model.memory import compute_dtype, decoding, denoising, encoding, estimate
 from model.outline import sizes
 from model.schedule import ScheduleConfig
+from model.seams import Seam
 from model.shapes import TokenGrid
 from model.transformer import TransformerConfig
 from model.upscale import Refine
-from model.vae import VAEConfig
+from model.vae import VAE, VAEConfig
 
 NARROW = TransformerConfig(
     num_attention_heads=4, attention_head_dim=64, ffn_dim=512, text_dim=32, num_layers=2
@@ -189,6 +192,22 @@ def test_given_pictures_are_encoded_beside_what_the_decoder_remembers(config):
         for modes in (("text",), ("text", "image"))
     )
     assert pictures.decode > words.decode
+
+
+def test_a_preview_takes_no_more_than_what_is_counted_for_a_frame():
+    with torch.device("meta"):
+        vae, latents = VAE(SMALL_VAE), torch.empty(1, 16, 1, 16, 24)
+    counted, _ = decoding(SMALL_VAE, 128, 192, torch.float32, lean=True)
+    assert peak_bytes(lambda: vae.decode(latents))[0] <= counted
+
+
+def test_a_seam_holds_no_more_of_a_devices_memory_than_a_lean_stream():
+    with torch.device("meta"):
+        vae, frame = VAE(SMALL_VAE), torch.empty(128, 192, 3, dtype=torch.uint8)
+    counted = sum(decoding(SMALL_VAE, 128, 192, torch.float32, lean=True))
+    pictures = 12 * frame.numel() * 4  # the given one in float32, and what is decoded of it
+    taken, _ = peak_bytes(lambda: Seam.of(vae, Canvas(192, 128, 192, 128), frame))
+    assert taken <= counted + pictures
 
 
 def test_the_cpu_computes_in_bfloat16_only_where_it_multiplies_it():

@@ -1,5 +1,8 @@
 """Weights that wait in host memory and visit the device."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -92,3 +95,25 @@ def test_blocks_that_find_no_room_in_the_end_go_on_waiting(transformer):
         transformer.blocks[1]._apply = full
     assert transformer.is_offloaded
     assert torch.equal(velocity(transformer), expected)
+
+
+def test_no_block_sets_out_before_there_is_a_place_for_it(transformer, monkeypatch):
+    """A GPU frees a block's memory when it has worked, and the host has said so long before."""
+    log: list[str] = []
+    stream = SimpleNamespace(
+        wait_stream=lambda _: None,
+        record_event=lambda: SimpleNamespace(synchronize=lambda: log.append("worked")),
+    )
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    expected = velocity(transformer)
+    offload(transformer, torch.device("cpu"))
+    visits = transformer.visit.__self__
+    send = visits._send
+    monkeypatch.setattr(visits, "_copies", stream)
+    monkeypatch.setattr(visits, "_send", lambda number: (log.append("sent"), send(number))[1])
+    assert torch.equal(velocity(transformer), expected)
+    taken = [log[:i].count("sent") - log[:i].count("worked") for i in range(1, len(log) + 1)]
+    assert log.count("sent") > 2
+    assert max(taken) == 2

@@ -52,6 +52,15 @@ def test_a_lean_stream_gives_the_same_and_holds_nothing_but_the_past(chunks):
     assert held == {x[:, :2].numel() * x.element_size()}
 
 
+def test_bfloat16_is_convolved_where_onednn_refuses_it(gradient, monkeypatch):
+    """As on a CPU without AVX-512: nothing is left undone, and float32 is what it is done in."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    narrow, x = convolution().bfloat16(), frames().bfloat16()
+    wide = convolution().bfloat16().float()
+    expected = wide(x.float(), Stream()).bfloat16()
+    assert torch.equal(narrow(x, Stream()), expected)
+
+
 def test_a_stream_may_go_on_without_gradient_and_with_it_again():
     conv, stream, x = convolution(), Stream(), frames()
     parts = []
