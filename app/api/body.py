@@ -25,7 +25,7 @@ from app.parts import Parts
 MAX_FIELDS = 256
 MAX_FILES = 8
 #: What a form's texts may be in. Python knows more, of which some give what is no text at all.
-CHARSETS = (b"utf-8", b"us-ascii", b"iso-8859-1")
+CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1")
 FIELD_NAME = re.compile(r"([^\[\]]{1,64})((?:\[[^\[\]]{0,64}\]){0,4})")
 
 
