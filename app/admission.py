@@ -79,6 +79,8 @@ def resolve(
     if wanted.loop and frames <= 2 * model.frame_step:
         least = (2 * model.frame_step + 1) / fps
         raise InvalidRequest(f"A loop needs {least:g} seconds at least.", param="seconds")
+    if last_image is not None and frames == 1:
+        raise InvalidRequest("A last frame needs a clip of several frames.", param="seconds")
     spec = _spec(wanted, model, settings, size, frames, fps)
     shots = tuple(replace(s, prompt=styled(s.prompt, wanted.style, model)) for s in shots)
     return replace(spec, shots=shots, loop=bool(wanted.loop))
@@ -164,7 +166,8 @@ def _added(seconds: float | None, model: Capabilities, clip: Clip, *, goes_on: b
 
 
 def _check_total(frames: int, fps: int) -> None:
-    if frames > MAX_TOTAL_S * fps:
+    # By whole seconds: 60 of them and three times 20 are one frame more than 120.
+    if round(frames / fps) > MAX_TOTAL_S:
         raise InvalidRequest(
             f"The result would last {frames / fps:.2f} seconds; at most {MAX_TOTAL_S} are made.",
             param="seconds",
@@ -227,7 +230,10 @@ def _spec(
             param="guidance_scale_2",
             code="unsupported_value",
         )
-    guidance_2 = model.guidance_2 if wanted.guidance_scale_2 is None else wanted.guidance_scale_2
+    guidance_2 = model.guidance_2
+    if guidance_2 is not None:  # as in diffusers, one that is given alone holds for both experts
+        given = (wanted.guidance_scale_2, wanted.guidance_scale)
+        guidance_2 = next((scale for scale in given if scale is not None), guidance_2)
     width, height = size
     return JobSpec(
         model=model.model_id,

@@ -67,19 +67,20 @@ class Clips:
         """
         demuxer = _demuxer(file.read(12), param)
         file.seek(0)
-        with tempfile.TemporaryDirectory(prefix="kinora-clip-") as name, self.slots:
+        with tempfile.TemporaryDirectory(prefix="kinora-clip-") as name:
             folder = Path(name)
             upload, clean = folder / "upload", folder / "clip.mp4"
-            with upload.open("wb") as copy:
-                shutil.copyfileobj(file, copy)
             limit = min(max_frames, self.max_frames)
-            found = _probe(upload, demuxer, limit, param)
-            _check(found, max_pixels, limit, param)
-            _decode(upload, demuxer, max_pixels, param)
-            _rewrite(upload, demuxer, found.fps, max_pixels, clean, param)
-            upload.unlink()
-            clip = _probe(clean, "mov", limit, param)
-            _check(clip, max_pixels, limit, param)
+            with self.slots:  # not while it is used: two blends would wait for each other's second
+                with upload.open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+                found = _probe(upload, demuxer, limit, param)
+                _check(found, max_pixels, limit, param)
+                _decode(upload, demuxer, max_pixels, param)
+                _rewrite(upload, demuxer, found.fps, max_pixels, clean, param)
+                upload.unlink()
+                clip = _probe(clean, "mov", limit, param)
+                _check(clip, max_pixels, limit, param)
             yield clip
 
 
@@ -147,8 +148,10 @@ def _decode(path: Path, demuxer: str, max_pixels: int, param: str) -> None:
 
 
 def _rewrite(path: Path, demuxer: str, fps: int, max_pixels: int, target: Path, param: str) -> None:
-    """Decodes every frame and writes it to a new MP4: upright, even sides, `fps`, no sound."""
-    filters = f"fps={fps},crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,setsar=1"
+    """Decodes every frame and writes it to a new MP4: upright, even sides, square pixels, `fps`, no
+    sound.
+    """
+    filters = f"fps={fps},scale=iw*sar:ih,crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,setsar=1"
     output = (
         "-an", "-sn", "-dn", "-map_metadata", "-1", "-vf", filters, "-c:v", "libx264",
         "-preset", "veryfast", "-crf", CRF, "-pix_fmt", "yuv420p", "-f", "mp4", str(target),

@@ -16,7 +16,11 @@ def open_upright(path: Path) -> Image.Image:
     """The picture in `path`, turned as its EXIF says; ends the command when it is none."""
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I;16"):  # which convert() would clip; the server does not
+                return upright.copy()
+            # What is transparent stays so: the server says what is behind it.
+            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
         fail(f"{path} is not a picture that can be read: {error}")
     except OSError as error:

@@ -12,6 +12,7 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import OperationalError
 
 from app.api import (
     batches,
@@ -32,6 +33,7 @@ from app.api.document import describe
 from app.auth import ExposedError, check_exposure
 from app.batching import Batching
 from app.contract import logs
+from app.contract.database import DatabaseError
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
 from app.edge import BodyLimit, RequestId
@@ -150,9 +152,12 @@ def main() -> int:
         settings = Settings.from_env()
         logs.setup(settings.log_level, settings.log_format, process="api")
         run(settings)
-    except (SettingsError, ExposedError, PortTakenError) as error:
+    except (SettingsError, DatabaseError, ExposedError, PortTakenError) as error:
         sys.stderr.write(f"kinora api: {error}\n")
         return 2
+    except OperationalError as error:
+        sys.stderr.write(f"kinora api: the database does not answer: {error.orig}\n")
+        return 1  # which may pass
     return 0
 
 

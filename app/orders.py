@@ -80,11 +80,13 @@ def edit(
     # Frames that the frame rule would cut off are not too many.
     most = model.max_frames + model.frame_step - 1
     with clip_of(parts, source, model, param, most) as clip:
+        spec = admission.resolve_edit(wanted, model, parts.settings, clip, param)
+        told = _told(wanted, operation, sources=ids_of(source), seconds=_same(source, spec))
         order = Order(
-            spec=admission.resolve_edit(wanted, model, parts.settings, clip, param),
+            spec=spec,
             model_name=_name(wanted, model, source),
             inputs={"video": clip},
-            extra=_told(wanted, operation, sources=ids_of(source)),
+            extra=told,
             priority=wanted.priority or 0,
             webhook_url=wanted.webhook_url,
             remixed_from=next(iter(ids_of(source)), None),
@@ -203,6 +205,13 @@ def _seeded(spec: JobSpec, copy: int) -> JobSpec:
 
 def _text(seconds: float | None) -> str | None:
     return None if seconds is None else f"{seconds:g}"
+
+
+def _same(source: Source, spec: JobSpec) -> str | None:
+    """The length that was asked for when the source was made, if all of it is kept."""
+    if not isinstance(source, Job) or source.spec.clip_frames != spec.frames:
+        return None
+    return source.extra.get("seconds")
 
 
 def _sum(source: Source, wanted: VideoExtend) -> str | None:

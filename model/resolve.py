@@ -16,6 +16,8 @@ MAX_SEED = 2**63 - 1
 MIN_SIDE = 16
 #: Frames; a shorter loop has no middle between its beginning and its end.
 MIN_LOOP = 9
+#: Frames a second; no clip is meant to be played faster.
+MAX_FPS = 120
 _MAX_STEPS = 1000
 _DEFAULT_STRENGTH = 0.8
 
@@ -60,7 +62,7 @@ def resolve(request: Request, able: Capabilities) -> Resolved:
     _check_integer("seed", filled.seed, 0, MAX_SEED)
     _check_number("guidance", filled.guidance, at_least=0)
     _check_number("guidance_2", filled.guidance_2, at_least=0)
-    _check_number("fps", filled.fps, above=0)
+    _check_number("fps", filled.fps, above=0, at_most=MAX_FPS)
     _check_number("flow_shift", filled.flow_shift, above=0)
     return filled
 

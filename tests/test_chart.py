@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from app.contract.settings import Settings, documentation
+from app.main import create_app
 from worker.settings import WorkerSettings
 
 CHART = Path(__file__).parents[1] / "docker" / "chart"
@@ -80,3 +81,22 @@ def test_the_chart_sets_only_what_kinora_reads() -> None:
     (settings,) = [part["data"] for part in rendered() if part["kind"] == "ConfigMap"]
 
     assert set(settings) <= known
+
+
+def test_the_ingress_publishes_all_but_what_is_for_the_operator() -> None:
+    parts = rendered(ingress={"enabled": True})
+    (ingress,) = [part for part in parts if part["kind"] == "Ingress"]
+    (rule,) = ingress["spec"]["rules"]
+    published = [(p["path"], p["pathType"] == "Prefix") for p in rule["http"]["paths"]]
+    app = create_app(Settings())
+    paths = {
+        r.path for routes in (app, *app.state.routers) for r in routes.routes if hasattr(r, "path")
+    }
+
+    hidden = {
+        path
+        for path in paths
+        if not any(path == p or (below and path.startswith(f"{p}/")) for p, below in published)
+    }
+
+    assert hidden == {"/metrics", "/readyz"}

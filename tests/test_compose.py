@@ -74,6 +74,15 @@ def test_the_settings_of_a_service_are_ones_that_kinora_reads(services: dict, na
     assert set(given) <= set(known)
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_no_empty_value_hides_one_of_kinora_env(services: dict, name: str) -> None:
+    assert "" not in services[name]["environment"].values()
+
+
+def test_postgres_is_not_healthy_while_it_answers_at_its_socket_alone(services: dict) -> None:
+    assert "127.0.0.1" in services["postgres"]["healthcheck"]["test"]
+
+
 def test_only_the_api_and_grafana_are_published_and_to_this_machine_alone(services: dict) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
 

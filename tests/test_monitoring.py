@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,16 @@ def test_an_expression_asks_for_metrics_that_there_are(expression: str) -> None:
 
     assert asked
     assert asked <= there | OTHERS
+
+
+def test_the_first_webhook_that_is_given_up_is_an_increase() -> None:
+    program = "import worker.metrics, prometheus_client as p; print(p.generate_latest().decode())"
+
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert 'kinora_webhook_attempts_total{outcome="failed"} 0.0' in shown
 
 
 def test_every_alert_says_what_is_wrong_and_the_how_to_says_what_to_do() -> None:

@@ -32,6 +32,7 @@ from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
 from worker import cards, metrics
 from worker.settings import WorkerSettings
+from worker.sweep import tell
 
 if TYPE_CHECKING:
     from worker.workplace import Workplace
@@ -57,6 +58,8 @@ class Child:
         self._stopping, self._unusable = stopping, unusable
         self._ready = threading.Event()
         self._place: Workplace | None = None
+        #: jobs that were taken from former children, in memory that all of them share
+        self._lost = multiprocessing.RawValue("i", 0)
 
     def start(self) -> None:
         """Called after the fork, and again in the child that replaces one that died."""
@@ -123,6 +126,9 @@ class Child:
     def _disown(self, store: Store) -> None:
         """A job that a former child of this worker had needs not wait for its lease to run out."""
         lost = _insist(lambda: store.upkeep.lose_of_worker(self._name, self._settings.max_losses))
+        metrics.REQUEUED.inc(self._lost.value)  # a child counts on from where the former one was
+        tell(lost)
+        self._lost.value += len(lost.requeued)
         self._wake(self._worker.served_id, lost.requeued)
 
     def _wake(self, model: str, job_ids: Iterable[str]) -> None:

@@ -20,6 +20,8 @@ STAGE_SECONDS = Histogram(
 LOAD_SECONDS = Gauge("kinora_model_load_seconds", "Time that loading the checkpoint took.")
 JOBS = Gauge("kinora_jobs", "Jobs by model and status.", ["model", "status"])
 DELIVERIES = Counter("kinora_webhook_attempts", "Attempts at webhooks, by outcome.", ["outcome"])
+for _outcome in ("delivered", "retried", "failed"):
+    DELIVERIES.labels(_outcome)  # from 0 on: of one that appears as 1, Prometheus sees no increase
 REQUEUED = Counter("kinora_jobs_requeued", "Jobs taken from a lost worker.")
 
 

@@ -96,7 +96,7 @@ def _record_timings(job: Job, place: Workplace, seconds: dict[Stage, float]) -> 
         return
     measured = {stage.value: spent for stage, spent in seconds.items()}
     if (denoise := measured.pop(Stage.DENOISE, None)) is not None:
-        measured["step"] = denoise / job.spec.steps
+        measured["step"] = denoise / job.spec.steps_made
     try:
         place.store.timings.record(job.spec, measured)
     except SQLAlchemyError as error:

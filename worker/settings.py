@@ -38,7 +38,9 @@ class WorkerSettings:
     )
     torch_threads: int = setting(0, "CPU threads of a worker's torch; 0 leaves it to torch.")
     scratch: Path | None = setting(  # noqa: RUF009
-        None, "Folder for a worker's temporary files. Default: the system's."
+        None,
+        "Folder for a worker's temporary files. Default: the system's. "
+        "With `kinora serve` it is in the data folder.",
     )
     min_scratch_mb: int = setting(
         64, "Free megabytes in that folder below which a worker takes no job."

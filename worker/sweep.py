@@ -9,6 +9,7 @@ from app.contract.job import input_prefix, output_prefix
 from app.contract.queue import Queue
 from app.contract.settings import Settings
 from app.contract.store import Store
+from app.contract.upkeep import Lost
 from worker.leftovers import remove_leftovers
 from worker.metrics import JOBS, REQUEUED
 
@@ -43,7 +44,11 @@ def sweep(store: Store, queue: Queue, blobs: Blobs, settings: Settings) -> None:
 
 def requeue_lost(store: Store, max_losses: int) -> None:
     """Brings back the jobs whose lease ran out; `announce_missing` sends their messages."""
-    lost = store.upkeep.lose_expired(max_losses)
+    tell(store.upkeep.lose_expired(max_losses))
+
+
+def tell(lost: Lost) -> None:
+    """Logs and counts the jobs that were taken from a worker."""
     for job_id in lost.requeued:
         log.warning("job.requeued", job_id=job_id)
         REQUEUED.inc()

@@ -19,11 +19,14 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from app.edge import UPLOADS
 from app.errors import InvalidRequest
 from app.parts import Parts
 
 MAX_FIELDS = 256
 MAX_FILES = 8
+#: Bytes of a text beside a file that is to be kept: such a form is larger than what memory holds.
+MAX_LABEL_BYTES = 64 * 2**10
 #: What a form's texts may be in. Python knows more, of which some give what is no text at all.
 CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1")
 FIELD_NAME = re.compile(r"([^\[\]]{1,64})((?:\[[^\[\]]{0,64}\]){0,4})")
@@ -138,12 +141,13 @@ async def _read_form(request: Request) -> FormData:
 
     # A text part may carry a data URL, so it may be as long as any body that is held in memory.
     parts: Parts = request.app.state.parts
+    held = MAX_LABEL_BYTES if request.scope["path"] == UPLOADS else parts.settings.max_body_bytes
     parser = MultiPartParser(
         request.headers,
         watched(),  # pyright: ignore[reportArgumentType]  (an async generator, as it asks)
         max_files=MAX_FILES,
         max_fields=MAX_FIELDS,
-        max_part_size=parts.settings.max_body_bytes,
+        max_part_size=held,
     )
     try:
         form = await parser.parse()

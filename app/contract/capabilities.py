@@ -36,6 +36,8 @@ EXCLUSIVE = (
     {"after", "loop"},
     {"loop", "last_image"},
 )
+#: Pixels; WebP holds no longer side than 16383, and H.264's encoder none than 16384.
+MAX_SIDE = 16382
 #: How the names of OpenAI's own models begin.
 THEIRS = ("sora-", "gpt-image-", "chatgpt-image-", "dall-e-")
 #: name of a style -> the words that are put behind the prompt
@@ -106,6 +108,11 @@ class Capabilities:
         if min(width, height) < self.min_side:
             raise Unsupported(
                 param, f"{width}x{height} is too small: each side needs {self.min_side} pixels."
+            )
+        if max(width, height) > MAX_SIDE:
+            raise Unsupported(
+                param,
+                f"{width}x{height} is too long: no side may have more than {MAX_SIDE} pixels.",
             )
         if width * height > self.max_pixels:
             raise Unsupported(

@@ -115,13 +115,22 @@ class JobSpec:
         return self.after_frames if self.stitch and self.after != self.before else 0
 
     @property
+    def steps_made(self) -> float:
+        """Denoising steps of a run, about: an edit takes the last part of them only."""
+        return self.steps * (1.0 if self.strength is None else self.strength)
+
+    @property
     def seconds(self) -> float:
         """Length of the result."""
         return self.clip_frames / self.fps
 
     def to_json(self) -> str:
-        """The spec with its version, for the row."""
-        return json.dumps({"version": SPEC_VERSION, **asdict(self)}, ensure_ascii=False)
+        """The spec with its version, for the row. What is not used is left out, so that a worker
+        of an older version, which may not know it, can read the rest. So no default may change.
+        """
+        usual = {f.name: f.default for f in fields(self)}
+        given = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return json.dumps({"version": SPEC_VERSION, **given}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -28,6 +28,8 @@ def celery_app(redis_url: str) -> Any:
     when its worker dies; Celery's redelivery would run long jobs twice.
     """
     broker = redis_url.replace("unix://", "redis+socket://", 1)
+    # Celery would take any certificate. The URL may say otherwise: ?ssl_ca_certs=FILE
+    tls = {"ssl_cert_reqs": "required"} if redis_url.startswith("rediss://") else False
     app: Any = Celery("kinora", broker=broker, set_as_current=False)
     app.conf.update(
         task_acks_late=False,
@@ -40,6 +42,7 @@ def celery_app(redis_url: str) -> Any:
         worker_enable_remote_control=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        broker_use_ssl=tls,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={

@@ -53,7 +53,7 @@ def estimate(connection: sa.Connection, spec: JobSpec) -> float | None:
     }
     if times["step"] is None:
         return None
-    return sum((time or 0.0) * (spec.steps if s == "step" else 1) for s, time in times.items())
+    return sum((time or 0.0) * (spec.steps_made if s == "step" else 1) for s, time in times.items())
 
 
 def _nearest(stage: str, rows: list[sa.Row[Any]], spec: JobSpec) -> float | None:

@@ -1,12 +1,17 @@
 """The `kinora` command, run as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from app.client import Client
+from app.doctor import Trouble, check_redis
+from app.embedded import redis_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +120,51 @@ def test_the_doctor_knows_the_services_own_port_and_tells_no_password(api, run):
     assert "ok   port: Kinora answers at http://127.0.0.1:" in out
     assert "FAIL redis: redis://:***@127.0.0.1:1/0" in out
     assert "hunter2" not in out + err
+
+
+def test_the_doctor_of_a_worker_misses_no_package_of_the_api(settings):
+    program = "import sys; sys.modules['fastapi'] = None; from app.cli import main; main()"
+    told = subprocess.run(
+        [sys.executable, "-c", program, "doctor"],
+        cwd=ROOT,
+        env=os.environ | settings.to_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "ok   port: not needed here" in told.stdout
+
+
+@pytest.mark.parametrize(("policy", "is_fine"), [("noeviction", True), ("allkeys-lru", False)])
+def test_the_doctor_needs_no_config_command_of_redis(settings, tmp_path, until, policy, is_fine):
+    path = tmp_path / "hosted.sock"
+    options = ["--maxmemory-policy", policy, "--rename-command", "CONFIG", ""]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*redis_command(tmp_path / "hosted", path), *options], stdout=log, stderr=log
+        )
+    try:
+        until(path.exists)
+        hosted = replace(settings, redis_url=f"unix://{path}")
+        if is_fine:
+            assert "version" in check_redis(hosted)
+        else:
+            with pytest.raises(Trouble, match="evicts keys"):
+                check_redis(hosted)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_the_api_says_in_a_sentence_that_the_database_is_away(run):
+    away = "postgresql://kinora:hunter2@127.0.0.1:1/kinora"
+    code, _, err = run("api", KINORA_DATABASE_URL=away)
+    assert code == 1
+    assert err.startswith("kinora api: the database does not answer: ")
+    assert "Traceback" not in err and "hunter2" not in err
+    code, _, err = run("api", KINORA_DATABASE_URL="mysql://else/where")
+    assert (code, err.startswith("kinora api: KINORA_DATABASE_URL names")) == (2, True)
 
 
 def test_serve_takes_the_checkpoint_of_the_environment(tmp_path, run):

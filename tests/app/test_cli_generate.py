@@ -14,6 +14,7 @@ import imageio_ffmpeg
 import pytest
 from PIL import Image
 
+from app import framing
 from app.contract import outputs
 
 
@@ -99,6 +100,14 @@ def test_generate_sends_a_picture(api, finish, tmp_path, png, command, until):
     assert process.returncode == 0
     assert stored_size(parts, job) == (64, 64)
     parts.store.delete(job.id)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGBA", (0, 0, 0, 0)), ("I;16", 32768)])
+def test_how_a_picture_becomes_plain_is_the_servers_to_say(tmp_path, mode, colour):
+    path = tmp_path / "picture.png"
+    Image.new(mode, (80, 60), colour).save(path)
+    with Image.open(io.BytesIO(framing.cover(framing.open_upright(path), (64, 64)))) as picture:
+        assert (picture.mode, picture.getpixel((5, 5))) == (mode, colour)
 
 
 def stored_size(parts, job):

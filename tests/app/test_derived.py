@@ -1,8 +1,11 @@
 """Extensions and blends: from videos, strange or one's own, to a job that is longer than they."""
 
+import io
 from dataclasses import replace
 
 import pytest
+
+from app.clips import READERS
 
 EXTENSIONS, BLENDS = "/v1/videos/extensions", "/v1/videos/blends"
 
@@ -110,6 +113,12 @@ def test_a_video_blends_with_itself(able, own):
     assert video["frames"] == 5 + 8 + 5
 
 
+def test_a_clip_in_use_keeps_no_other_from_being_read(able, clip):
+    clips = able.parts.clips
+    with clips.read(io.BytesIO(clip), 10**6, 100, "from_video"):
+        assert all(clips.slots.acquire(blocking=False) for _ in range(READERS))
+
+
 def test_a_file_that_was_uploaded_before_is_extended(able, clip):
     sent = {"purpose": (None, "user_data"), "file": ("a.mp4", clip, "video/mp4")}
     uploaded = able.post("/v1/files", files=sent).json()
@@ -144,10 +153,13 @@ def test_a_bad_field_of_an_extension_is_refused_by_its_name(able, own, fields, p
 
 
 def test_what_gets_longer_than_two_minutes_is_refused(able, tmp_path, make_video):
-    long = make_video(tmp_path / "long.mp4", size="32x32", rate="8", frames=950)
+    # as long as a hundred seconds that were made here: their first frame is one more
+    long = make_video(tmp_path / "long.mp4", size="32x32", rate="4", frames=401)
     files = {"video": ("a.mp4", long)}
-    form = {"prompt": "x", "model": "able", "seconds": "5"}
-    answer = able.post(EXTENSIONS, data=form, files=files)
+    form = {"prompt": "x", "model": "able", "seconds": "20"}
+    assert able.post(EXTENSIONS, data=form, files=files).json()["frames"] == 401 + 80
+    longer = make_video(tmp_path / "longer.mp4", size="32x32", rate="4", frames=411)
+    answer = able.post(EXTENSIONS, data=form, files={"video": ("a.mp4", longer)})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "seconds")
 
 

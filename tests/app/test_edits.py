@@ -21,6 +21,7 @@ def made(tmp_path_factory, make_video):
         "mov": make_video(folder / "a.mov", options=("-metadata", "title=secret")),
         "webm": make_video(folder / "a.webm", rate="30000/1001"),
         "odd": make_video(folder / "odd.webm", size="97x65"),
+        "wide pixels": make_video(folder / "wide.mp4", options=("-vf", "setsar=4/3")),
         "long": make_video(folder / "long.mp4", frames=90),
         "just fits": make_video(folder / "fits.mp4", frames=84),
         "tiny": make_video(folder / "tiny.mp4", size="8x8"),
@@ -74,6 +75,7 @@ def finished(client, finish, data=b"0123456789", **fields):
         ("mov", "96x64", 8, 9),
         ("webm", "96x64", 30, 9),
         ("odd", "96x64", 8, 9),
+        ("wide pixels", "128x64", 8, 9),
         ("just fits", "96x64", 8, 81),
     ],
 )
@@ -203,14 +205,15 @@ def test_an_own_finished_video_is_edited_however_its_id_is_sent(editor, finish):
 
 
 def test_a_remix_tells_what_it_was_made_from_and_outlives_it(editor, finish):
-    source = finished(editor, finish, b"the source")
+    source = finished(editor, finish, b"the source", seconds="1")
     fields = PROMPT | {"model": "editor", "seed": 3}
     answer = editor.post(f"/v1/videos/{source['id']}/remix", json=fields)
     assert answer.status_code == 200, answer.text
     video = answer.json()
     assert video["remixed_from_video_id"] == source["id"]
     assert (video["prompt"], video["seed"], video["status"]) == (PROMPT["prompt"], 3, "queued")
-    assert video["size"] == source["size"]
+    for name in ("size", "fps", "frames", "seconds"):
+        assert video[name] == source[name]
     assert editor.delete(f"/v1/videos/{source['id']}").status_code == 200
     spec = editor.parts.store.get(video["id"]).spec
     assert editor.parts.blobs.get(spec.video) == b"the source"

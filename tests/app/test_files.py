@@ -92,6 +92,11 @@ def test_an_upload_above_the_limit_is_refused(settings_in, serve, tmp_path):
         assert client.post("/v1/files", **form).status_code == 413
 
 
+def test_a_text_beside_a_file_is_short(client):
+    form = {"files": {"file": b"x"}, "data": {"purpose": "vision" * 2**14}}
+    assert client.post("/v1/files", **form).json()["error"]["code"] == "invalid_form"
+
+
 def test_owners_do_not_see_each_others_files(sdk, server):
     secrets = [server.parts.store.keys.create(name)[1] for name in "ab"]
     one, other = (sdk.with_options(api_key=secret) for secret in secrets)

@@ -1,5 +1,6 @@
 """The fields of a create that OpenAI's API lacks: what they become, and what is refused."""
 
+import base64
 import json
 from dataclasses import replace
 
@@ -51,6 +52,16 @@ def test_what_is_given_beside_the_picture_is_told_again(able):
     assert (job.spec.guidance_2, job.spec.flow_shift) == (2.5, 4.5)
 
 
+def test_a_guidance_given_alone_holds_for_both_experts(able):
+    for fields, expected in (
+        ({}, 3.0),
+        ({"guidance_scale": 1}, 1.0),
+        ({"guidance_scale": 1, "guidance_scale_2": 2.5}, 2.5),
+    ):
+        assert create(able, **fields)["guidance_scale_2"] == expected
+    assert create(able, guidance_scale=1, model="tiny")["guidance_scale_2"] is None
+
+
 def test_several_videos_of_one_request_differ_in_their_seeds_and_know_each_other(able):
     first = create(able, n=3, seed=2**53 - 2)
     assert len(first["siblings"]) == 2
@@ -81,6 +92,13 @@ def test_a_loop_is_asked_for_in_any_encoding(able):
     looped = able.post("/v1/videos", files=[(name, (None, text)) for name, text in form.items()])
     assert looped.json()["loop"] is True
     assert not spec_of(able, create(able, loop=False)).loop
+
+
+def test_a_last_frame_is_none_of_a_clip_of_one(able, png):
+    picture = {"image_url": "data:image/png;base64," + base64.b64encode(png).decode()}
+    ends = {"input_reference": picture, "last_frame": picture}
+    assert create(able, status=400, seconds=0.01, **ends)["error"]["param"] == "seconds"
+    assert create(able, seconds=0.5, **ends)["frames"] == 5
 
 
 SHOTS = [{"prompt": "a red ball", "seconds": 1}, {"prompt": "a blue ball", "seconds": "1.5"}]

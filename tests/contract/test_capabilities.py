@@ -30,7 +30,7 @@ def test_an_impossible_length_is_refused(capabilities, seconds):
     assert refused.value.param == "seconds"
 
 
-@pytest.mark.parametrize("size", [(63, 64), (8, 64), (1922, 1088)])
+@pytest.mark.parametrize("size", [(63, 64), (8, 64), (1922, 1088), (16384, 16)])
 def test_an_impossible_size_is_refused(capabilities, size):
     with pytest.raises(Unsupported) as refused:
         capabilities.check_size(*size)

@@ -21,6 +21,10 @@ def test_a_spec_survives_its_json(spec):
     assert full == JobSpec.from_json(full.to_json())
 
 
+def test_a_spec_says_what_is_used_alone_as_older_workers_may_not_know_the_rest(spec):
+    assert json.loads(FIRST) == json.loads(spec.to_json())
+
+
 @pytest.mark.parametrize(("change", "said"), [({"version": 2}, "version 2"), ({"x": 1}, "x")])
 def test_a_spec_that_cannot_be_understood_is_refused(change, said):
     with pytest.raises(SpecError, match=said):

@@ -1,7 +1,7 @@
 import pytest
 import redis
 
-from app.contract.queue import Queue
+from app.contract.queue import Queue, celery_app
 
 
 @pytest.fixture
@@ -25,3 +25,15 @@ def test_an_unreachable_redis_is_no_error_for_the_job(tmp_path, store, spec):
     with pytest.raises(redis.RedisError):
         queue.check()
     queue.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "tls"),
+    [
+        ("redis://h", False),
+        ("rediss://h", {"ssl_cert_reqs": "required"}),
+        ("rediss://h?ssl_ca_certs=/ca.pem", {"ssl_ca_certs": "/ca.pem"}),
+    ],
+)
+def test_a_certificate_is_checked_unless_the_address_says_otherwise(url, tls):
+    assert tls == celery_app(url).connection_for_write().ssl

@@ -23,6 +23,12 @@ def test_a_run_takes_the_sum_of_its_stages(store, long):
     assert 1 + 20 * 2 + 3 + 0.5 == pytest.approx(store.timings.estimate(replace(long, steps=20)))
 
 
+def test_an_edit_takes_the_steps_that_its_strength_leaves(store, long):
+    store.timings.record(long, {"step": 2.0})
+    assert 10 * 2 == pytest.approx(store.timings.estimate(replace(long, strength=1.0)))
+    assert 5 * 2 == pytest.approx(store.timings.estimate(replace(long, strength=0.5)))
+
+
 def test_another_size_or_length_is_scaled(store, long):
     store.timings.record(long, {"text": 1.0, "step": 2.0})
     assert 1 + 10 * 1 == pytest.approx(store.timings.estimate(replace(long, frames=32)))

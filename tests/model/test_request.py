@@ -55,6 +55,10 @@ def test_a_guidance_given_alone_holds_for_both_experts():
     assert resolve(Request("a", guidance=6.0, guidance_2=2.0), TWO_EXPERTS).guidance_2 == 2.0
 
 
+def test_slow_motion_has_many_frames_a_second():
+    assert resolve(Request("a", fps=120), ABLE).fps == 120
+
+
 def test_a_video_says_its_own_size_and_length():
     resolved = resolve(Request("a", video=VIDEO), ABLE)
     assert (resolved.width, resolved.height, resolved.frames) == (48, 32, 5)
@@ -87,7 +91,7 @@ NAN, INF = float("nan"), float("inf")
         ("guidance", [NAN, INF, -INF, -0.1, 101, "5", True, 10**400]),
         ("guidance_2", [3.0]),
         ("seed", [-1, 2**63, 1.0, "7", True, NAN]),
-        ("fps", [0, -1, NAN, INF, "16"]),
+        ("fps", [0, -1, 121, NAN, INF, "16"]),
         ("flow_shift", [0, -1, NAN, INF, "3"]),
         ("strength", [0.5]),
         ("image", ["picture.png", b"", torch.zeros(3, 8, 8)]),

@@ -6,8 +6,10 @@ from dataclasses import replace
 from multiprocessing import Event
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.contract.job import Status
+from worker import metrics
 from worker.gpu import Child
 
 
@@ -33,3 +35,13 @@ def test_a_worker_with_an_impossible_database_ends(child, monkeypatch):
     child._live()
     assert child._unusable.is_set()
     assert [os.getppid()] == [process for process, _ in told]
+
+
+def test_jobs_of_children_that_died_are_counted_on_from_child_to_child(place, child, spec):
+    job = place.store.create(spec)[0]
+    for count in (1, 2):
+        metrics.REQUEUED.reset()  # each child is a new process
+        assert place.store.claim(spec.model, child._name, 60).id == job.id
+        child._disown(place.store)
+        assert Status.QUEUED is place.store.get(job.id).status
+        assert REGISTRY.get_sample_value("kinora_jobs_requeued_total") == count

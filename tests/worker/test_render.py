@@ -19,7 +19,7 @@ from app.contract.job import Output, Stage, Status, input_key, output_key, outpu
 from worker.encode import Encoding
 from worker.progress import LeaseLost
 from worker.references import request_of
-from worker.render import _complete, _record, render
+from worker.render import _complete, _record, _record_timings, render
 from worker.segments import Segments
 
 
@@ -89,6 +89,19 @@ def test_a_job_becomes_a_stored_clip_with_a_thumbnail(place, spec, tmp_path):
     with Image.open(io.BytesIO(place.blobs.get(done.thumbnail_key))) as thumbnail:
         assert thumbnail.size == (64, 96)
     assert list(place.scratch.iterdir()) == []
+
+
+def test_the_steps_of_an_edit_are_not_measured_shorter_than_they_are(place, spec):
+    edit = replace(spec, steps=10, strength=0.5, video="clip")
+    _record_timings(claim(place, edit), place, {Stage.DENOISE: 5.0})
+    assert place.store.timings.estimate(edit) == pytest.approx(5)
+    assert place.store.timings.estimate(replace(edit, strength=None)) == pytest.approx(10)
+
+
+def test_slow_motion_becomes_a_clip(place, spec):
+    job = claim(place, replace(spec, fps=120))
+    render(job, place)
+    assert place.store.get(job.id).status is Status.COMPLETED
 
 
 def test_the_same_spec_gives_the_same_file(place, spec):
