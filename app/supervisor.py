@@ -68,10 +68,17 @@ class Part:
         """Whether the process was started and has not ended."""
         return self.process is not None and self.process.poll() is None
 
-    def send(self, number: int) -> None:
-        """Sends a signal to the process and to what it started."""
+    def terminate(self) -> None:
+        """Asks the process to end. It ends what it started itself: a worker's child is to hand its
+        job back first.
+        """
+        if self.process is not None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """Kills the process and what it started."""
         if self.process is not None and self.running:
-            os.killpg(self.process.pid, number)
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def last_lines(self) -> str:
         """The end of its log, for an error message."""
@@ -119,21 +126,28 @@ class Supervisor:
             return
         if part.process is None or part.not_before:
             part.not_before = 0.0
-            part.start(self._kept_open)
+            try:
+                part.start(self._kept_open)
+            except OSError as error:  # the machine has no process to spare just now
+                self._start_later(part, str(error))
             return
         status = part.process.returncode
         if status in HOPELESS:
             self.error = ServiceError(f"{part.name} cannot run:{part.last_lines()}")
             return
-        steady = time.monotonic() - part.started > STEADY_S
-        part.deaths = 1 if steady else part.deaths + 1
-        pause = min(LONGEST_PAUSE_S, 0.25 * 2**part.deaths)
+        if time.monotonic() - part.started > STEADY_S:
+            part.deaths = 0
+        self._start_later(part, status)
+
+    def _start_later(self, part: Part, status: int | str) -> None:
+        part.deaths += 1
+        pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** min(part.deaths, 10))  # a float has an end
         part.not_before = time.monotonic() + pause
         log.warning("part.died", part=part.name, status=status, restart_in_s=pause)
 
     def _end(self, parts: list[Part]) -> None:
         for part in parts:
-            part.send(signal.SIGTERM)
+            part.terminate()
         deadline = time.monotonic() + STOP_S
         for part in parts:
             if part.process is None:
@@ -142,7 +156,7 @@ class Supervisor:
                 part.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.warning("part.killed", part=part.name)
-                part.send(signal.SIGKILL)
+                part.kill()
                 part.process.wait()
 
 

@@ -108,6 +108,15 @@ class Checkpointing:
             log.warning("segment.unkept", error=str(error))
             self._not_before = time.monotonic() + PAUSE_S
 
+    def finish(self) -> None:
+        """Stores the segments that could not be stored as they got done: those who watch are to see
+        the end of the clip.
+        """
+        try:
+            patiently(self._publish, self._lease, self._place.worker.patience_s)
+        except (*UNKEPT, MoveRefused) as error:
+            log.warning("segment.unkept", error=str(error))
+
     def _publish(self) -> None:
         """Stores the segments that are not yet stored, and names them in the row."""
         job, blobs = self._job, self._place.blobs
@@ -142,6 +151,7 @@ class Checkpointing:
             state = patiently(lambda: self._load(kept, own_frames), self._lease, patience_s)
         except (SafetensorError, EncodeError, LookupError, ValueError) as error:
             log.warning("checkpoint.unusable", error=str(error))
+            self._kept = []  # they may be encoded in another way than those that are made now
             return None
         log.info("checkpoint.resumed", attempt=kept.state_attempt, frames=self._segments.written)
         return state
@@ -159,7 +169,8 @@ class Checkpointing:
         lengths: list[int] = []
         while sum(lengths) < written - len(tail):
             lengths.append(kept.segments[len(lengths)].frames)
-        if sum(lengths) != written - len(tail) or written - own_frames != frames_done(state):
+        # A state lies further back than its frames when it was saved after memory ran out.
+        if sum(lengths) != written - len(tail) or written - own_frames < frames_done(state):
             raise ValueError(f"the state follows {written} frames, the segments do not fit")
         if lengths:
             self._fetch(kept.init_key, self._segments.header_path)

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
@@ -90,20 +91,22 @@ def encode(frames: Sequence[Frames], encoding: Encoding, scratch: Path) -> Fragm
             start_new_session=True,
         )
     assert ffmpeg.stdin is not None
+    too_long = Timer(TIMEOUT_S, ffmpeg.kill)  # it may hang while it is written to
+    too_long.daemon = True
     try:
+        too_long.start()
         try:
             with ffmpeg.stdin as pipe:
                 for chunk in frames:
                     pipe.write(np.ascontiguousarray(chunk).data)
         except OSError:  # it is gone; its exit code and log say why
             pass
-        if ffmpeg.wait(TIMEOUT_S):
+        if ffmpeg.wait():
             lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
             raise EncodeError("\n".join([f"ffmpeg ended with code {ffmpeg.returncode}", *lines]))
         return fragments(path)[0]
-    except subprocess.TimeoutExpired as hangs:
-        raise EncodeError(f"ffmpeg did not end in {TIMEOUT_S} seconds") from hangs
     finally:
+        too_long.cancel()
         ffmpeg.kill()
         ffmpeg.wait()
         path.unlink(missing_ok=True)

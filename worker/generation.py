@@ -47,13 +47,15 @@ class Generation:
         self._previews = 0
         self._preview_after = time.monotonic() + PREVIEW_S
 
-    def frames(self, request: Request, state: State | None = None) -> Iterator[Frames]:
-        """All frames, uint8 `[f, h, w, 3]` in chunks, or those that follow on `state`.
+    def frames(
+        self, request: Request, state: State | None = None, done: int = 0
+    ) -> Iterator[Frames]:
+        """The frames after the first `done`, uint8 `[f, h, w, 3]` in chunks, gone on with from
+        `state`, which may lie further back.
 
         When memory runs out, all of it is freed, and the work goes on once from its last step in a
         way that takes less; where it is known to be short, the work begins in that way.
         """
-        done = 0 if state is None else frames_done(state)
         spec, pipeline = self._job.spec, self._place.pipeline
         is_short = pipeline.memory(spec.width, spec.height).peak > self._place.usable
         for last_try, frugal in ((False, is_short), (True, True)):

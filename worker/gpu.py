@@ -4,7 +4,6 @@ Only the child imports torch, because a CUDA context does not survive a fork; th
 be asked, and replaces a child that died. `python -m worker.gpu` runs both.
 """
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from multiprocessing.synchronize import Event
+from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,11 +46,28 @@ UNUSABLE = 3
 log = structlog.get_logger()
 
 
+class Flag:
+    """Set once, and seen by both processes. It has no lock, unlike multiprocessing's Event, that a
+    process which is killed while it looks would hold for ever.
+    """
+
+    def __init__(self) -> None:
+        self._value = RawValue("b", 0)
+
+    def set(self) -> None:
+        """From now on it is set."""
+        self._value.value = 1
+
+    def is_set(self) -> bool:
+        """Whether one of the processes has set it."""
+        return bool(self._value.value)
+
+
 class Child:
     """The child process: loads the checkpoint on a thread, then takes one job for each message."""
 
     def __init__(
-        self, settings: Settings, worker: WorkerSettings, stopping: Event, unusable: Event
+        self, settings: Settings, worker: WorkerSettings, stopping: Flag, unusable: Flag
     ) -> None:
         self._settings, self._worker = settings, worker
         self._name = worker.name  # of the parent: it outlives the children
@@ -59,7 +75,7 @@ class Child:
         self._ready = threading.Event()
         self._place: Workplace | None = None
         #: jobs that were taken from former children, in memory that all of them share
-        self._lost = multiprocessing.RawValue("i", 0)
+        self._lost = RawValue("i", 0)
 
     def start(self) -> None:
         """Called after the fork, and again in the child that replaces one that died."""
@@ -216,7 +232,7 @@ def _calling(action: Callable[[], None]) -> Callable[..., None]:
     return receive
 
 
-def celery_worker(settings: Settings, child: Child, stopping: Event) -> Any:
+def celery_worker(settings: Settings, child: Child, stopping: Flag) -> Any:
     """Celery with the one task of a worker and the hooks of its processes' lives."""
     app = celery_app(settings.redis_url)
 
@@ -254,7 +270,7 @@ def main() -> int:
         card = cards.take()
     if card is not None:  # before torch is loaded, in the child
         os.environ["CUDA_VISIBLE_DEVICES"] = str(card.number)
-    stopping, unusable = multiprocessing.Event(), multiprocessing.Event()
+    stopping, unusable = Flag(), Flag()
     child = Child(settings, worker, stopping, unusable)
     app = celery_worker(settings, child, stopping)
     log.info("worker.started", model=model)

@@ -50,7 +50,7 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
             _append(segments, lease, spec, "before", before, folder)
         generation = Generation(job, place, lease, checkpointing.step)
         try:
-            for frames in generation.frames(request, state):
+            for frames in generation.frames(request, state, segments.written - before):
                 lease.check()
                 segments.write(frames)
         except ValueError as error:
@@ -63,6 +63,7 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
             _append(segments, lease, spec, "after", spec.appended_frames, folder)
         lease.check()
         segments.finish(path)
+        checkpointing.finish()
 
 
 def _make_still(job: Job, place: Workplace, lease: Lease, request: Request, path: Path) -> None:

@@ -10,6 +10,20 @@ from typing import Self
 
 from app.contract.settings import SettingsError, read_environment, setting
 
+#: x264's, from the quickest to the one that makes the smallest files.
+PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
@@ -52,7 +66,7 @@ class WorkerSettings:
         300.0, "Seconds that a worker waits with a job for an object storage that does not answer."
     )
     encode_preset: str = setting("veryfast", "x264 preset: slower ones make smaller files.")
-    encode_crf: int = setting(17, "x264 quality: lower is better and larger.")
+    encode_crf: int = setting(17, "x264 quality, from 1 to 51: lower is better and larger.")
     metrics_port: int = setting(
         0,
         "Port on which a worker or courier shows Prometheus metrics; 0 is none. "
@@ -61,6 +75,17 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         """Checks what has few values."""
+        if self.encode_preset not in PRESETS:
+            raise SettingsError(
+                f"KINORA_ENCODE_PRESET is {self.encode_preset!r}, "
+                f"but must be one of {', '.join(PRESETS)}"
+            )
+        if not 1 <= self.encode_crf <= 51:  # 0 is without loss, which H.264 High does not have
+            raise SettingsError(f"KINORA_ENCODE_CRF is {self.encode_crf}, but must be 1 to 51")
+        if not 0 <= self.metrics_port < 2**16:
+            raise SettingsError(
+                f"KINORA_METRICS_PORT is {self.metrics_port}, but must be below 65536"
+            )
         if self.offload not in ("auto", "always", "never"):
             raise SettingsError(
                 f"KINORA_OFFLOAD is {self.offload!r}, but must be auto, always or never"

@@ -17,6 +17,8 @@ from app.contract.settings import Settings, SettingsError
 
 PART_BYTES = 8 * 2**20
 READ_BYTES = 2**18
+#: Seconds that a server may say nothing while it is listened to.
+SILENCE_S = 30.0
 
 
 class BlobNotFound(LookupError):
@@ -68,7 +70,13 @@ class Blobs:
             url.netloc,
             prefix=url.path.strip("/") or None,
             virtual_hosted_style_request=False,
-            client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5)},
+            client_options={
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=5),
+                "read_timeout": timedelta(seconds=SILENCE_S),
+                # Of a whole request, which takes as long as its reader does; 30 s by default.
+                "timeout": timedelta(days=1),
+            },
             # Whoever can wait for a server that is down does so itself, and can be interrupted.
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
             **options,  # type: ignore[arg-type]

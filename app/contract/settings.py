@@ -197,6 +197,10 @@ class Settings:
             raise SettingsError(
                 f"KINORA_LOG_LEVEL is {self.log_level!r}, but must be debug, info, warning or error"
             )
+        if not 0 <= self.port < 2**16:
+            raise SettingsError(f"KINORA_PORT is {self.port}, but must be below 65536")
+        if not self.sweep_s > 0:
+            raise SettingsError("KINORA_SWEEP_S must be above 0")
         if not 0 < self.heartbeat_s < self.lease_s:
             raise SettingsError("KINORA_HEARTBEAT_S must be above 0 and below KINORA_LEASE_S")
         if self.lease_s > LONGEST_LEASE_S:

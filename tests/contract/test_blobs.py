@@ -1,6 +1,9 @@
+import time
+
 import httpx
 import pytest
 
+from app.contract import blobs as module
 from app.contract.blobs import BlobNotFound, Blobs
 from app.contract.settings import Settings, SettingsError
 
@@ -35,6 +38,18 @@ def test_a_part_can_be_read(blobs, start, end, expected):
 def test_an_empty_blob_can_be_read(blobs):
     blobs.put("videos/a/1/v", b"", "video/mp4")
     assert b"".join(blobs.stream("videos/a/1/v")) == b""
+
+
+def test_a_slow_reader_gets_the_whole_blob(tmp_path, s3, monkeypatch):
+    monkeypatch.setattr(module, "SILENCE_S", 1.0)
+    blobs = Blobs.open(Settings(data=tmp_path, **s3))
+    data = bytes(range(256)) * 2**17  # more than the sockets hold on the way
+    blobs.put("videos/a/1/v", data, "video/mp4")
+    chunks = blobs.stream("videos/a/1/v")
+    read = [next(chunks)]
+    time.sleep(2.5)
+    assert data == b"".join([*read, *chunks])
+    blobs.delete("videos/a/1/v")
 
 
 def test_what_is_missing_is_said_at_once(blobs):

@@ -29,16 +29,33 @@ def test_a_child_process_gets_the_same_settings(tmp_path):
     ("name", "value"),
     [
         ("PORT", "http"),
+        ("PORT", "65536"),
         ("FETCH_PRIVATE", "perhaps"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
         ("HEARTBEAT_S", "30"),
         ("LEASE_S", "900"),
+        ("SWEEP_S", "0"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable(name, value):
     with pytest.raises(SettingsError, match=f"KINORA_{name}"):
         Settings.from_env({f"KINORA_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENCODE_PRESET", "quick"),
+        ("ENCODE_CRF", "0"),
+        ("ENCODE_CRF", "52"),
+        ("METRICS_PORT", "65536"),
+        ("OFFLOAD", "perhaps"),
+    ],
+)
+def test_what_every_job_of_a_worker_would_fail_by_is_refused(name, value):
+    with pytest.raises(SettingsError, match=f"KINORA_{name}"):
+        WorkerSettings.from_env({f"KINORA_{name}": value})
 
 
 @pytest.mark.parametrize("cls", [Settings, WorkerSettings])

@@ -13,6 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.contract.job import Status
+from app.contract.store import Store
+
 pytestmark = pytest.mark.service
 
 #: Far above what anything here takes; a deadline against hanging, not a measurement.
@@ -227,6 +230,9 @@ def test_a_service_stopped_in_the_middle_goes_on_when_started_again(tmp_path, ch
         service.wait_running(job)
         assert service.stop(signal.SIGINT) == 0
         assert [] == service.parts()
+    store = Store.open(f"sqlite:///{tmp_path / 'data' / 'kinora.db'}")
+    assert Status.QUEUED is store.get(job["id"]).status  # its worker has handed it back
+    store.close()
 
 
 def test_only_the_workers_child_holds_torch(service):

@@ -26,6 +26,18 @@ path = pathlib.Path({0!r})
 path.write_text(path.read_text() + "x")
 raise SystemExit(1)
 """
+#: A worker: its child hands its job back when its parent says so.
+HANDS_BACK = """
+import os, signal
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.read(reader, 1)
+    print("handed back", flush=True)
+    os._exit(0)
+signal.signal(signal.SIGTERM, lambda *_: os.write(writer, b"x"))
+print("up", flush=True)
+os.wait()
+"""
 HOPELESS = "import sys; print('KINORA_X is wrong', flush=True); sys.exit(2)"
 
 
@@ -60,6 +72,32 @@ def test_a_part_that_dies_is_started_again_and_again(supervise, tmp_path):
     counter.write_text("")
     supervise(part("counts", COUNTS.format(str(counter))))
     wait_for(lambda: len(counter.read_text()) >= 3)
+
+
+def test_a_part_that_cannot_be_started_now_is_started_later(supervise, tmp_path):
+    late = Part("late", [str(tmp_path / "python"), "-S", "-c", STAYS], dict(os.environ))
+    supervise(late)
+    wait_for(lambda: late.deaths)
+    (tmp_path / "python").symlink_to(sys.executable)
+    wait_for(lambda: late.running)
+
+
+def test_a_part_that_died_a_thousand_times_is_started_again(supervise, tmp_path, monkeypatch):
+    monkeypatch.setattr("app.supervisor.LONGEST_PAUSE_S", 0.1)
+    counter = tmp_path / "starts"
+    counter.write_text("")
+    dies = part("dies", COUNTS.format(str(counter)))
+    dies.deaths = 2000
+    supervise(dies)
+    wait_for(lambda: len(counter.read_text()) >= 2)
+
+
+def test_only_the_part_itself_is_told_to_end(supervise, tmp_path):
+    log = tmp_path / "log"
+    supervisor = supervise(part("worker", HANDS_BACK, log))
+    wait_for(lambda: log.exists() and "up" in log.read_text())
+    supervisor.stop()
+    assert "handed back" in log.read_text()
 
 
 def test_a_hopeless_part_ends_all_with_its_words(supervise, tmp_path):

@@ -1,10 +1,12 @@
 """Jobs that are taken over: nothing is done twice, and the clip is the same to the bit."""
 
+import time
 from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
+from obstore.exceptions import GenericError as StorageError
 from safetensors.torch import load, save_file
 
 from app.contract.blobs import BlobDamaged
@@ -162,6 +164,42 @@ def test_a_job_is_made_anew_where_the_encoder_is_set_differently(place, spec):
     other = replace(place, worker=replace(place.worker, encode_preset="slow"))
     render(claim(place), other)
     assert whole(other, spec) == clip(place, job)
+
+
+def test_segments_of_other_settings_are_never_mixed(place, spec):
+    job = place.store.create(spec)[0]
+    render(claim(place), stopped_at(place, 13))
+    other = replace(place, worker=replace(place.worker, encode_preset="slow"))
+    looks = count(1)
+
+    def vanishes():
+        if next(looks) < 11:
+            return False
+        while place.store.checkpoints.get(job.id).segments[0].attempt != 2:
+            time.sleep(0.01)
+        place.store.upkeep.lose_of_worker("worker", 3)
+        raise SystemExit
+
+    with pytest.raises(SystemExit):  # when its first segment is kept, and no state
+        render(claim(place), replace(other, stopping=vanishes))
+    render(claim(place), other)
+    assert whole(other, spec) == clip(place, job)
+
+
+def test_a_stream_has_its_end_also_when_that_could_not_be_stored_at_first(place, spec, monkeypatch):
+    job, put, failed = place.store.create(spec)[0], place.blobs.put, []
+
+    def fails_once(key, *what):
+        if key.endswith("00001.m4s") and not failed:
+            failed.append(key)
+            raise StorageError("away")
+        return put(key, *what)
+
+    monkeypatch.setattr(place.blobs, "put", fails_once)
+    render(claim(place), place)
+    assert clip(place, job)
+    kept = place.store.checkpoints.get(job.id)
+    assert [12, 12, 5] == [segment.frames for segment in kept.segments]
 
 
 def test_a_running_job_can_be_watched(place, spec):

@@ -111,6 +111,13 @@ def test_a_failing_ffmpeg_is_reported_with_its_last_words(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_ffmpeg_that_does_not_read_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.encode.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("worker.encode._command", lambda *_: ["sleep", "600"])
+    with pytest.raises(EncodeError, match="code -9"):
+        encode([flat(COLOURS["red"])] * 50, SMALL, tmp_path)
+
+
 def test_a_file_that_is_not_made_of_fragments_is_refused(tmp_path):
     with pytest.raises(EncodeError, match="fragments"):
         fragments(clip(tmp_path, [flat(COLOURS["red"])]))

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.contract import outputs
 from app.contract.job import Status
+from model.replay import Decoding
 from worker import generation
 from worker.render import render
 
@@ -84,6 +86,28 @@ def test_a_job_that_ran_out_of_memory_goes_on_from_its_last_step(place, large, m
     assert looks[True] == looks[False] + 1  # the text is read again, and no step is done again
     whole, tiled = (pixels(place.blobs.get(job.output_key)) for job in (plain, done))
     assert np.abs(whole - tiled).mean() < 0.1  # tiles may round differently
+
+
+def test_a_job_that_is_stopped_after_memory_ran_out_is_gone_on_with(place, large, monkeypatch):
+    job, decode, decoded = place.store.create(large)[0], Decoding.next, count(1)
+    looks = []
+
+    def short(*arguments):
+        if next(decoded) == 2:  # the first frame has been given out
+            raise MemoryError
+        return decode(*arguments)
+
+    def looked():
+        looks.append(len(looks))
+        return len(looks) == 5  # where the work goes on in a way that takes less
+
+    monkeypatch.setattr(Decoding, "next", short)
+    render(place.store.claim(large.model, "w", 60), replace(place, stopping=looked))
+    assert Status.QUEUED is place.store.get(job.id).status
+    render(place.store.claim(large.model, "w", 60), replace(place, stopping=looked))
+    assert Status.COMPLETED is place.store.get(job.id).status
+    files = 1 + len(outputs.CONTENT_TYPES)
+    assert len(looks) == 5 + 3 + files  # the text and two latent frames, and no step again
 
 
 def test_where_memory_is_known_to_be_short_a_job_takes_less_from_the_beginning(place, large):

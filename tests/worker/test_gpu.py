@@ -2,21 +2,22 @@
 
 import os
 import shutil
+import signal
+import time
 from dataclasses import replace
-from multiprocessing import Event
 
 import pytest
 from prometheus_client import REGISTRY
 
 from app.contract.job import Status
 from worker import metrics
-from worker.gpu import Child
+from worker.gpu import Child, Flag
 
 
 @pytest.fixture
 def child(place, checkpoint, spec):
     worker = replace(place.worker, checkpoint=checkpoint, model_id=spec.model)
-    return Child(place.settings, worker, Event(), Event())
+    return Child(place.settings, worker, Flag(), Flag())
 
 
 def test_a_worker_whose_folder_was_cleaned_away_takes_its_next_job(place, child, spec):
@@ -45,3 +46,18 @@ def test_jobs_of_children_that_died_are_counted_on_from_child_to_child(place, ch
         child._disown(place.store)
         assert Status.QUEUED is place.store.get(job.id).status
         assert REGISTRY.get_sample_value("kinora_jobs_requeued_total") == count
+
+
+def test_a_process_killed_while_it_looks_at_a_flag_holds_up_nobody():
+    for _ in range(20):
+        flag = Flag()
+        looks = os.fork()
+        if not looks:
+            while not flag.is_set():
+                pass
+            os._exit(0)
+        time.sleep(0.01)
+        os.kill(looks, signal.SIGKILL)
+        os.waitpid(looks, 0)
+        flag.set()
+        assert flag.is_set()
