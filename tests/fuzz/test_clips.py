@@ -61,7 +61,7 @@ LEGAL = {
         lambda make, *_: make("p.mov", "-c:v", "prores_ks", "-pix_fmt", "yuva444p10le"),
         "96x64",
     ),
-    "of pixels that are not square": (lambda make, *_: make("s.mp4", "-vf", "setsar=2"), "96x64"),
+    "of pixels that are not square": (lambda make, *_: make("s.mp4", "-vf", "setsar=2"), "192x64"),
     "in fragments": (
         lambda make, *_: make("f.mp4", "-movflags", "frag_keyframe+empty_moov"),
         "96x64",
