@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.contract.job import Job, JobSpec, Output
+from app.contract.job import Job, JobSpec, Output, Stage
 from model import Progress, Request
 from worker import outputs
 from worker.checkpointing import Checkpointing
@@ -63,6 +63,7 @@ def _make_clip(job: Job, place: Workplace, lease: Lease, request: Request, path:
             _append(segments, lease, spec, "after", spec.appended_frames, folder)
         lease.check()
         segments.finish(path)
+        lease.report(Stage.UPLOAD, 0, 1)
         checkpointing.finish()
 
 
