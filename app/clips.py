@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
+from app.contract.capabilities import MAX_FPS
 from app.errors import InvalidRequest
 
 CONFINED = Path(__file__).with_name("confined.py")
@@ -33,7 +34,6 @@ WALL_S = 90
 #: Clips that are read at once.
 READERS = 2
 
-MAX_FPS = 120
 #: What an ISO base media file (MP4, MOV) may begin with, and EBML's mark (WebM, Matroska).
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 EBML = b"\x1a\x45\xdf\xa3"

@@ -24,6 +24,7 @@ from app.api.fields import (
     Text,
     Whole,
 )
+from app.contract.capabilities import MAX_FPS
 
 MAX_PRIORITY = 100
 MAX_COPIES = 4
@@ -78,7 +79,7 @@ class VideoCreate(VideoWanted):
     input_reference: Annotated[Image | None, Field(description="The first frame.")] = None
     size: Annotated[SizeField | None, Field(description="Width x height.")] = None
     seconds: Annotated[Seconds | None, Field(description="Length of the clip.")] = None
-    fps: Annotated[Whole | None, Field(ge=1, le=120, description="Frames per second.")] = None
+    fps: Annotated[Whole | None, Field(ge=1, le=MAX_FPS, description="Frames per second.")] = None
     last_frame: Annotated[Image | None, Field(description="The last frame.")] = None
     loop: Annotated[Flag | None, Field(description="Let the end lead to the beginning.")] = None
     storyboard: Annotated[

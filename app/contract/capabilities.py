@@ -38,6 +38,8 @@ EXCLUSIVE = (
 )
 #: Pixels; WebP holds no longer side than 16383, and H.264's encoder none than 16384.
 MAX_SIDE = 16382
+#: Frames a second, of what is made and of what is sent.
+MAX_FPS = 120
 #: How the names of OpenAI's own models begin.
 THEIRS = ("sora-", "gpt-image-", "chatgpt-image-", "dall-e-")
 #: name of a style -> the words that are put behind the prompt
