@@ -73,7 +73,7 @@ class Decoding:
         tile: tuple[int, int] | None = None,
     ) -> None:
         self._vae, self._canvas, self._tile = vae, canvas, tile
-        self._stream = Stream(lean=tile is not None or is_lean(tail.latents.device))
+        self._stream = Stream(lean=is_lean(tail.latents.device, tile))
         for i in range(max(origin, start - decoder_history(vae.config)), start):
             self.next(tail.between(i, i + 1))
             again()

@@ -51,7 +51,7 @@ class Seam:
         factor = vae.config.scale_factor_temporal
         (full,) = canvas.resize([from_uint8(frame[None])])
         latents = encode(vae, [full, full.expand(-1, -1, factor, -1, -1)])
-        stream = Stream(lean=tile is not None or is_lean(latents.device))
+        stream = Stream(lean=is_lean(latents.device, tile))
         softened = vae.decode(vae.denormalize(latents), stream, tile=tile)[:, :, -1:]
         picture = canvas.crop(full.to(softened))
         return cls(picture, canvas.crop(softened))

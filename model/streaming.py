@@ -20,9 +20,11 @@ _STRIP = 1 << 18
 _CPU_DTYPES = (torch.float32, torch.bfloat16)
 
 
-def is_lean(device: torch.device) -> bool:
-    """Whether streams ask for memory with each chunk: where that is cheap, they hold less."""
-    return device.type != "cpu"
+def is_lean(device: torch.device, tile: tuple[int, int] | None = None) -> bool:
+    """Whether streams ask for memory with each chunk: where that is cheap, or memory is short and
+    pictures are decoded in tiles, they hold less.
+    """
+    return tile is not None or device.type != "cpu"
 
 
 @dataclass(slots=True)
