@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import queue
 import threading
-import time
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -30,8 +29,10 @@ from model.vae import VAE
 # Tokens of a step for each frame that is drawn together with others, and the most of these, which
 # bounds the memory.
 TOKENS_A_FRAME, TOGETHER = 20, 800
-# Share of a GPU's time, at most, that goes into encoding new clips.
-ENCODING = 0.25
+# Batches of new clips that are encoded between two steps, at most: each takes a GPU some 10 ms.
+BETWEEN = 2
+# Batches that each process may have drawn before they are fetched: a trainer compiles for a minute.
+AHEAD = 12
 
 
 def next_bucket(drawn: list[float]) -> int:
@@ -122,7 +123,7 @@ def draw_on(
 
 
 class Filling:
-    """Encodes what other processes draw, between a trainer's steps, in a bounded share of the time.
+    """Encodes what other processes draw, between a trainer's steps, a few batches at a time.
 
     The trainer never waits for a drawing, once it has begun: it is shown what there is.
     """
@@ -137,10 +138,10 @@ class Filling:
         seed: int,
         loaders: int,
     ) -> None:
-        self.vae, self.pools, self.seconds = vae, pools, 0.0
+        self.vae, self.pools = vae, pools
         self.device = next(vae.parameters()).device
         context = torch.multiprocessing.get_context("spawn")
-        self.arriving: Queue[Drawn] = context.Queue(2 * loaders)
+        self.arriving: Queue[Drawn] = context.Queue(AHEAD * loaders)
         self.ready: queue.Queue[Drawn] = queue.Queue(4)
         self.processes = [
             context.Process(
@@ -169,21 +170,16 @@ class Filling:
                 raise ValueError("a process that draws clips ended; its error is above")
             with suppress(queue.Empty):
                 drawn = self.ready.get(timeout=1)
-        self._settle()
-        begun = time.monotonic()
         encode(self.vae, self.pools[drawn.k], drawn)
-        self._settle()
-        self.seconds += time.monotonic() - begun
 
     def until(self, clips: int) -> None:
         """Encode until there are so many clips, and some of every kind."""
         while self.drawn < clips or min(pool.drawn for pool in self.pools) == 0:
             self.once()
-        self.seconds = 0.0  # its share is of what comes after these
 
-    def go_on(self, elapsed: float) -> None:
-        """Encode, if something is drawn and its share of the time so far has not been used."""
-        if self.seconds < ENCODING * elapsed and not self.ready.empty():
+    def go_on(self) -> None:
+        """Encode what has been drawn, `BETWEEN` batches at most."""
+        for _ in range(min(BETWEEN, self.ready.qsize())):
             self.once()
 
     def close(self) -> None:
@@ -200,7 +196,3 @@ class Filling:
                 k, *tensors = drawn
                 drawn = Drawn(k, *(tensor.pin_memory() for tensor in tensors))
             self.ready.put(drawn)
-
-    def _settle(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()

@@ -21,6 +21,11 @@ from model.training.scenes import Scenes
 LATER = 0.25
 # Share of the pairs in wide pictures that stand one above the other.
 UPRIGHT = 0.2
+# How often motions are shown, relative to each other, where all clips of a bucket may have any:
+# what takes long to learn is shown more often, and what a still shows as well less.
+LIVELY = {"orbit": 2.0, "zigzag": 2.5, "swing": 1.3, "bounce": 1.3, "pulse": 1.2, "still": 0.6}
+# Share of the batches that are drawn wrong as well, where a bucket's are: it doubles their cost.
+BENT_BATCHES = 0.5
 
 
 class Drawn(NamedTuple):
@@ -54,29 +59,42 @@ def say(objects: tuple[Scenes, ...], generator: torch.Generator) -> list[str]:
     return captions.describe_two(objects[0], objects[1], generator)
 
 
+def lively(batch: tuple[Scenes, ...], count: int, generator: torch.Generator) -> tuple[Scenes, ...]:
+    """Of scenes of one object or more, `count` whose motions are as often as `LIVELY` says."""
+    shares = torch.tensor([LIVELY.get(name, 1.0) for name in scenes.MOTIONS])
+    odds = torch.stack([shares[scene.motion] for scene in batch]).prod(0)
+    index = torch.multinomial(odds, count, generator=generator)
+    return tuple(scene.take(index) for scene in batch)
+
+
 def _bytes(frames: Tensor) -> Tensor:
-    return frames.add(1).mul_(127.5).round_().clamp_(0, 255).byte()
+    """As bytes; the frames are used up."""
+    return frames.add_(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 def draw(
     bucket: Bucket, count: int, generator: torch.Generator
 ) -> tuple[tuple[tuple[Scenes, Tensor], ...], Tensor, Tensor | None]:
     """Objects of a bucket with their coverage `[b, f, h, w]`, their clips `[b, 3, f, h, w]`, and
-    the same drawn wrong.
+    the same drawn wrong, if they are.
     """
     h, w, f = bucket.height, bucket.width, bucket.frames
+
+    wider = count if f == 1 else 3 * count
+    wrong = bucket.bent and float(torch.rand((), generator=generator)) < BENT_BATCHES
 
     def bends() -> list[Bend]:
         return [Bend.drawn(scenes.SHAPES, generator) for _ in range(count)]
 
     if bucket.objects == 2:
         later = LATER if f == LONG else 0
-        both = pairs.sample(count, generator, aspect=w / h, later=later, upright=UPRIGHT)
+        both = pairs.sample(wider, generator, aspect=w / h, later=later, upright=UPRIGHT)
+        both = lively(both, count, generator)
         if f == LONG:
             both = pairs.last_long(both, f / 16, generator, w / h)
         frames, covers = pairs.render(both, f, h, w)
         bent = None
-        if bucket.bent:
+        if wrong:
             bent, _ = pairs.render(both, f, h, w, bends=(bends(), bends()))
         return tuple(zip(both, covers, strict=True)), frames, bent
     if bucket.tail:
@@ -89,7 +107,8 @@ def draw(
             how = _along(path, h, w)
     elif not bucket.detail:
         later = 0.5 if f == LONG else LATER if f > 1 else 0
-        batch = scenes.sample(count, generator, aspect=w / h, later=later)
+        batch = scenes.sample(wider, generator, aspect=w / h, later=later)
+        (batch,) = lively((batch,), count, generator)
         if f == LONG:
             batch = trajectories.last_long(batch, f / 16, w / h)
         path = trajectories.track(batch, torch.arange(f) / 16, trajectories.OPENING_S, w / h)
@@ -111,7 +130,7 @@ def draw(
         how = partial(rendering.render, height=height, width=width, window=window)
     frames, coverage = how(batch, f)
     bent = None
-    if bucket.bent:
+    if wrong:
         bent, _ = how(batch, f, bends=bends())
     return ((batch, coverage),), frames, bent
 

@@ -40,7 +40,7 @@ LONG_LED = ((0, 0.05), (1, 0.35), (2, 0.05), (3, 0.12), (4, 0.31), (5, 0.07), (6
 # Latent frames of a clip of 25 frames that a step shows: its beginning or all of it. Stills have
 # buckets of their own: a shape is drawn once for all frames, and a step holds seven times as many
 # stills as clips.
-LENGTHS = ((3, 0.40), (7, 0.60))
+LENGTHS = ((3, 0.25), (7, 0.75))
 #: Frames of the clips that most of training shows.
 SHORT = 25
 # How often a clip as long as a window is shown whole; else it loses some of its end, or, if it is
@@ -57,7 +57,7 @@ CUT = 3
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
 # How often a clip is shown as drawn wrong, to be mended, and at which noise levels: above them
 # nothing is wrong yet, below them it is too late.
-BENT, BENT_NOISE = 0.3, (0.35, 0.9)
+BENT, BENT_NOISE = 0.5, (0.35, 0.9)
 # How much more a latent frame next to a given one weighs: a step there is seen as a seam.
 BESIDE_WEIGHT = 3.0
 # Share of the clips of which nothing is said, for guidance without a classifier.

@@ -32,7 +32,7 @@ class Bucket(NamedTuple):
 
     @property
     def bent(self) -> bool:
-        """Whether each clip is drawn wrong as well (`bending`), which doubles what it costs."""
+        """Whether clips are drawn wrong as well (`bending`), which doubles what they cost."""
         return self.frames == 1 or (self.frames < LONG and self.objects == 1 and self.whole)
 
     @property
@@ -58,9 +58,9 @@ BUCKETS = (
     Bucket("wide-still", 160, 256, 0.12, frames=1),
     Bucket("square-still", 192, 192, 0.06, frames=1),
     Bucket("tall-still", 256, 160, 0.05, frames=1),
-    Bucket("wide", 160, 256, 0.14),
-    Bucket("square", 192, 192, 0.06),
-    Bucket("tall", 256, 160, 0.06),
+    Bucket("wide", 160, 256, 0.34),
+    Bucket("square", 192, 192, 0.12),
+    Bucket("tall", 256, 160, 0.12),
     Bucket("detail", 160, 256, 0.07, detail=True),
     Bucket("wide-picture", 160, 256, 0.02, tail=1),
     Bucket("square-picture", 192, 192, 0.01, tail=1),
@@ -76,15 +76,15 @@ BUCKETS = (
     Bucket("wide-long-clip", 160, 256, 0.04, tail=2, frames=LONG),
     Bucket("square-long-clip", 192, 192, 0.02, tail=2, frames=LONG),
     Bucket("wide-long-before", 160, 256, 0.02, tail=2, frames=LONG, led=False),
-    Bucket("wide-pair-still", 160, 256, 0.17, frames=1, objects=2),
-    Bucket("square-pair-still", 192, 192, 0.07, frames=1, objects=2),
-    Bucket("tall-pair-still", 256, 160, 0.06, frames=1, objects=2),
-    Bucket("wide-pair", 160, 256, 0.16, objects=2),
+    Bucket("wide-pair-still", 160, 256, 0.12, frames=1, objects=2),
+    Bucket("square-pair-still", 192, 192, 0.05, frames=1, objects=2),
+    Bucket("tall-pair-still", 256, 160, 0.04, frames=1, objects=2),
+    Bucket("wide-pair", 160, 256, 0.20, objects=2),
     Bucket("square-pair", 192, 192, 0.06, objects=2),
     Bucket("tall-pair", 256, 160, 0.06, objects=2),
-    Bucket("wide-pair-long", 160, 256, 0.18, frames=LONG, objects=2),
-    Bucket("square-pair-long", 192, 192, 0.06, frames=LONG, objects=2),
-    Bucket("tall-pair-long", 256, 160, 0.07, frames=LONG, objects=2),
+    Bucket("wide-pair-long", 160, 256, 0.12, frames=LONG, objects=2),
+    Bucket("square-pair-long", 192, 192, 0.04, frames=LONG, objects=2),
+    Bucket("tall-pair-long", 256, 160, 0.04, frames=LONG, objects=2),
 )
 #: Captions that a clip has, one of which a step says of it.
 SAID = 4
@@ -178,14 +178,14 @@ class Pool:
     def add(
         self, latents: Tensor, bent: Tensor | None, cells: Tensor, records: Tensor, ids: Tensor
     ) -> None:
-        """Keep clips: latents `[b, c, t, h, w]`, the same drawn wrong, token coverage
+        """Keep clips: latents `[b, c, t, h, w]`, the same drawn wrong, if they were, token coverage
         `[b, n, t, h, w]`, the scenes' records `[b, n, RECORD]` and their captions' ids.
         """
         slots = (self.drawn + torch.arange(len(latents))) % self.capacity
         here = slots.to(self.latents.device)
         self.latents[here] = latents.to(self.latents)
-        if self.bucket.bent and bent is not None:
-            self.bent[here] = bent.to(self.bent)
+        if self.bucket.bent:
+            self.bent[here] = (latents if bent is None else bent).to(self.bent)
         self.coverage[here] = (cells * 255).round().to(self.coverage)
         self.ids[here] = ids.to(self.ids)
         self.records[slots] = records

@@ -39,6 +39,9 @@ OBJECT_WEIGHT = 5.0
 # A clip's opening has half the deviation of later latent frames, and so a quarter of their errors;
 # yet it is where the shape is drawn.
 OPENING_WEIGHT = 3.0
+# Share of a run from finished weights in which the throw-away heads, which begin anew, learn to
+# read (AdamW steps them as far at any weight) before they have a say: they cost what was learnt.
+ANEW = 0.1
 # Steps whose losses are told together, as a GPU has to be waited for to know them.
 TOLD_TOGETHER = 10
 # Share of the steps that learn from the reward model, if there is one, and how much they weigh.
@@ -156,7 +159,7 @@ def train(run: TransformerRun) -> None:
     if run.start is not None:
         take_weights(learner, run.start)
     learner.to(run.device)
-    weights = Weights(learner, lr=run.lr, ema=0.998, plain=PLAIN, held=HELD)
+    weights = Weights(learner, lr=run.lr, ema=0.996, plain=PLAIN, held=HELD)
     if run.bf16:
         to_compute(learner, torch.bfloat16)
     spent, seed = 0.0, run.seed
@@ -199,7 +202,7 @@ def train(run: TransformerRun) -> None:
         scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
         terms["norm"] = weights.step(scale)
         if filling is not None:
-            filling.go_on(time.monotonic() - begun)
+            filling.go_on()
         told.append(terms)
         if len(told) == TOLD_TOGETHER:
             clips = float(sum(pool.drawn for pool in pools))
@@ -229,6 +232,8 @@ def backward_of(learner: Learner, run: TransformerRun, pools: list[Pool]) -> Bac
             terms["loss"] = terms["loss"] * REWARD_WEIGHT
         else:
             truth_weight = 0.5 if done < 0.75 else 0.1
+            if run.start is not None and done < ANEW:
+                truth_weight = 0.01
             lesson = draw_lesson(run.tokens, pools, generator)
             terms = loss_of(learner, lesson, truth_weight, generator)
         terms.pop("loss").backward()

@@ -62,10 +62,11 @@ def test_the_same_seed_bends_alike_and_another_otherwise():
 
 
 @pytest.mark.parametrize("bucket", BUCKETS, ids=lambda bucket: bucket.name)
-def test_clips_are_drawn_wrong_as_well_where_their_bucket_asks_for_it(bucket):
-    _, frames, bent = draw(bucket, 1, torch.Generator().manual_seed(2))
-    assert (bent is None) != bucket.bent
-    assert bent is None or bent.shape == frames.shape
+def test_some_clips_are_drawn_wrong_as_well_where_their_bucket_asks_for_it(bucket):
+    drawn = [draw(bucket, 1, torch.Generator().manual_seed(seed)) for seed in range(6)]
+    wrong = [bent is not None for _, _, bent in drawn]
+    assert any(wrong) == bucket.bent and not all(wrong)
+    assert all(bent is None or bent.shape == frames.shape for _, frames, bent in drawn)
 
 
 def test_what_is_asked_for_leads_from_the_wrong_clip_to_the_true_one():

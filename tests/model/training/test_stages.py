@@ -154,7 +154,7 @@ def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
     pools = new_pools(16, 160, folder=folder / "pool", device="cpu")
-    lengths, cut, own, bent, plain, twos = Counter[int](), 0, 0, 0, 0, 0
+    lengths, cut, own, bent, plain, twos, wrong = Counter[int](), 0, 0, 0, 0, 0, 0
     for seed in range(400):
         lesson = draw_lesson(300, pools, torch.Generator().manual_seed(seed))
         frames = lesson.clips.latents.shape[2]
@@ -174,15 +174,16 @@ def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clip
         clips = lesson.clips
         twos += len(clips.objects) == 2
         is_wrong = (clips.bent != clips.latents).flatten(1).any(1)
-        assert is_wrong[lesson.bent].all()
+        wrong += int(is_wrong[lesson.bent].sum())
         assert (lesson.level[lesson.bent] > 0.2).all()
         bent += int(lesson.bent.sum())
         plain += int((~lesson.bent).sum())
     assert 0.05 < bent / plain < 0.3
+    assert 0.2 * bent < wrong < 0.8 * bent  # half of them were drawn wrong
     assert lengths[1] > 60 and lengths[3] > 30 and lengths[7] > 60 and cut > 3
     assert 17 == max(lengths) and lengths[17] > 20
     assert own > 10
-    assert 150 < twos < 235
+    assert 95 < twos < 185
 
 
 def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():
