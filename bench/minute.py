@@ -5,6 +5,7 @@
 `FOLDER` gets `memory.png` (resident memory of the process over the time of work), `moments.jpg`
 (five frames, evenly spread) and `seams.jpg` (the frames before and after some windows' seams). A
 seam's step is the mean difference between its two frames, in multiples of the clip's median step.
+The curve of the memory comes last, and needs `pip install matplotlib`.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(asked.threads)
     pipeline = Pipeline.load(CHECKPOINT)
     width, height = map(int, asked.size.split("x"))
@@ -62,8 +64,6 @@ def main() -> None:
     usual = median(steps)
     at = [steps[start - 1] / usual for start in starts]
 
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    watch.draw(asked.folder / "memory.png", f"{asked.size}, {asked.seconds} s")
     row([kept[n] for n in moments]).save(asked.folder / "moments.jpg", quality=85)
     pairs = [n for start in shown for n in (start - 1, start)]
     row([kept[n] for n in pairs[::2]], [kept[n] for n in pairs[1::2]]).save(
@@ -75,6 +75,7 @@ def main() -> None:
         f"| {asked.size} | {asked.seconds} | {took / asked.seconds:.1f} "
         f"| {resident('VmHWM') / MIB:.0f} | {len(at)} | {median(at):.2f} | {max(at):.2f} |"
     )
+    watch.draw(asked.folder / "memory.png", f"{asked.size}, {asked.seconds} s")
 
 
 class Watch:

@@ -20,8 +20,8 @@ import httpx
 
 from app.contract.job import Status
 from app.embedded import default_checkpoint
-from bench.faults import FAULTS
-from bench.harness.cluster import Cluster
+from bench.faults import FAULTS, disturbs
+from bench.harness.cluster import FAKETIME, Cluster
 from bench.harness.trials import LONG, SHORT, Trials
 
 #: What a client makes of a job it has created.
@@ -129,10 +129,12 @@ def main() -> None:
             couriers=2,
             apis=2,
             forked=not asked.real,
+            clock=asked.database == "postgresql" and bool(FAKETIME),
         ) as cluster,
     ):
         trials = Trials(cluster, asked.seed)
         trials.learn()
+        here = [name for name in FAULTS if disturbs(cluster, name)]
         stopped = threading.Event()
         clients = [Client(trials, n, stopped) for n in range(asked.clients)]
         for client in clients:
@@ -141,7 +143,7 @@ def main() -> None:
         end = time.monotonic() + asked.minutes * 60
         while time.monotonic() < end:
             trials.pause(asked.every)
-            name = chosen.choice(list(FAULTS))
+            name = chosen.choice(here)
             faults[name] += 1
             FAULTS[name](trials)
         stopped.set()

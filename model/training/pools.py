@@ -82,9 +82,9 @@ BUCKETS = (
     Bucket("wide-pair", 160, 256, 0.20, objects=2),
     Bucket("square-pair", 192, 192, 0.06, objects=2),
     Bucket("tall-pair", 256, 160, 0.06, objects=2),
-    Bucket("wide-pair-long", 160, 256, 0.12, frames=LONG, objects=2),
-    Bucket("square-pair-long", 192, 192, 0.04, frames=LONG, objects=2),
-    Bucket("tall-pair-long", 256, 160, 0.04, frames=LONG, objects=2),
+    Bucket("wide-pair-long", 160, 256, 0.18, frames=LONG, objects=2),
+    Bucket("square-pair-long", 192, 192, 0.06, frames=LONG, objects=2),
+    Bucket("tall-pair-long", 256, 160, 0.07, frames=LONG, objects=2),
 )
 #: Captions that a clip has, one of which a step says of it.
 SAID = 4
