@@ -145,6 +145,7 @@ def generate(
             fail(str(error))
         format_ = kind.value if kind else ""
         target = Target(output or f"video.{format_ or 'mp4'}", format_)
+        target.check()
         with reach(server, key, settings_of(data=data)) as client:
             code = make(client, wished, target, as_json=as_json)
     if open_ and code == 0:
@@ -215,6 +216,7 @@ def download(
     wanted = kind.value if kind else ""
     target = Target(output or f"{video_id}.{wanted or 'mp4'}", wanted)
     with _faults_told(), running(server, key, settings_of()) as client:
+        target.check()
         if (file := target.store(client, video_id)) is not None:
             typer.echo(file)
 
@@ -252,6 +254,8 @@ def _faults_told() -> Generator[None]:
         fail(str(error), REFUSED if 400 <= error.status < 500 else UNREACHABLE)
     except StartError as error:
         fail(str(error), UNREACHABLE)
+    except BrokenPipeError:
+        raise  # who reads the output wants no more of it: no fault to be told
     except OSError as error:
         fail(str(error), REFUSED)
 

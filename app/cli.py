@@ -76,6 +76,7 @@ def doctor(
 ) -> None:
     """Check every dependency; says what is wrong and how to mend it."""
     from rich.console import Console
+    from rich.markup import escape
 
     from app.doctor import examine
 
@@ -85,10 +86,10 @@ def doctor(
     failed = 0
     for finding in examine(settings, tuple(checkpoint or ()), embedded=embedded):
         mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
-        console.print(mark, f"{finding.name}:", finding.said, soft_wrap=True)
+        console.print(mark, f"{finding.name}:", escape(finding.said), soft_wrap=True)
         if not finding.ok:
             failed += 1
-            console.print("     →", finding.mend, soft_wrap=True)
+            console.print("     →", escape(finding.mend), soft_wrap=True)
     console.print("all is well" if not failed else f"{failed} to mend")
     sys.exit(1 if failed else 0)
 

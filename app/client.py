@@ -50,11 +50,20 @@ class Client:
 
     @classmethod
     def of(cls, server: str, key: str | None = None) -> Self:
-        """A client of the server at `server`, the address without `/v1`."""
+        """A client of the server at `server`, the address without `/v1`. Raises ServerError where
+        that is none, or the key none.
+        """
+        if key and not key.isascii():
+            raise ServerError("the key is none: keys have no other than ASCII letters", 401)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         base = server.rstrip("/").removesuffix("/v1")
         # A download may be redirected to the storage; httpx shows the key to no other host.
-        http = httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT, follow_redirects=True)
+        try:
+            http = httpx.Client(
+                base_url=base, headers=headers, timeout=TIMEOUT, follow_redirects=True
+            )
+        except httpx.InvalidURL as error:
+            raise ServerError(f"{server} is no address of a server: {error}", 400) from error
         return cls(http)
 
     def __enter__(self) -> Self:
@@ -130,14 +139,17 @@ class Client:
     def content(self, video_id: str, variant: str = "video") -> Iterator[bytes]:
         """The finished video's file, in chunks; `variant` is a picture of it or its preview."""
         path = f"/v1/videos/{quote(video_id, safe='')}/content"
+        retry_after_s: float | None = RETRY_S
         try:
             with self.http.stream("GET", path, params={"variant": variant}) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _error(answer)
+                retry_after_s = None  # chunks cannot be taken back
                 yield from answer.iter_bytes(1 << 18)
         except httpx.HTTPError as error:
-            raise ServerError(f"the download stopped: {_cause(error)}") from error
+            said = f"the download stopped: {_cause(error)}"
+            raise ServerError(said, retry_after_s=retry_after_s) from error
 
     def download(self, video_id: str, target: Path, variant: str = "video") -> None:
         """Stores the finished video at `target`, all of it or nothing."""

@@ -9,13 +9,15 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from app.client import Client, ServerError, Video
 from app.wishes import Wish
+
+T = TypeVar("T")
 
 #: Seconds between two looks at a video: few at first, more of one that takes long.
 POLL_S, MAX_POLL_S = 0.5, 3.0
@@ -51,6 +53,14 @@ class Target:
         path = Path(self.path)
         return path if of == 1 else path.with_stem(f"{path.stem}-{at + 1}")
 
+    def check(self) -> None:
+        """Raises OSError where no file could be stored, before hours go into making it."""
+        path = Path(self.path)
+        if self.path != "-" and path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: name a file in it")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{path.parent} is no folder: make it first")
+
     def store(self, client: Client, video_id: str, at: int = 0, of: int = 1) -> Path | None:
         """Fetch a finished video; the file that has it, if it is one."""
         if self.path != "-":
@@ -72,14 +82,15 @@ def generate(client: Client, wish: Wish, target: Target, *, as_json: bool = Fals
     made = client.create(*_fitted(client, wish, console), path=wish.path)
     ids = [made["id"], *made.get("siblings", [])]
     try:
-        videos = watch(client, [made, *map(client.get, ids[1:])], console)
+        siblings = [_look(client, video_id) for video_id in ids[1:]]
+        videos = watch(client, [made, *siblings], console)
         if as_json:
             sys.stdout.writelines(json.dumps(v, ensure_ascii=False) + "\n" for v in videos)
         codes = [_finish(client, v, target, at, len(ids), console) for at, v in enumerate(videos)]
     except KeyboardInterrupt:
-        for video_id in ids:
-            _cancel(client, video_id)
-        console.print("cancelled")
+        going_on = [video_id for video_id in ids if not _cancel(client, video_id)]
+        said = f"not cancelled, as the server does not answer: {' '.join(going_on)}"
+        console.print(said if going_on else "cancelled", soft_wrap=True)
         return INTERRUPTED
     return max(codes)
 
@@ -93,7 +104,16 @@ def _finish(
         said = f"the video failed ({error['code']}): {error['message']}"
         console.print(said, style="red", markup=False)
         return FAILED
-    if (file := target.store(client, video["id"], at, of)) is not None:
+    try:
+        file = _patiently(lambda: target.store(client, video["id"], at, of))
+    except BrokenPipeError:
+        raise  # who reads standard output wants no more of it
+    except (ServerError, OSError) as error:
+        said = f"{error}; `kinora download {video['id']}` fetches the video"
+        console.print(said, style="red", markup=False, soft_wrap=True)
+        is_away = isinstance(error, ServerError) and not 400 <= error.status < 500
+        return UNREACHABLE if is_away else REFUSED
+    if file is not None:
         facts = f"{video['size']}, {video['frames']} frames at {video['fps']}/s"
         console.print(
             f"{file}: {facts}, seed {video['seed']}, {video['id']}", markup=False, soft_wrap=True
@@ -117,13 +137,18 @@ def watch(client: Client, videos: list[Video], console: Console) -> list[Video]:
 
 
 def _look(client: Client, video_id: str) -> Video:
-    """The video as it is now. What is being made goes on while a server is busy or started anew, so
-    that one is asked again for PATIENCE_S. Raises ServerError.
+    """The video as it is now. Raises ServerError."""
+    return _patiently(lambda: client.get(video_id))
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """What is being made goes on while a server is busy or started anew, so that one is asked again
+    for PATIENCE_S. Raises ServerError.
     """
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return client.get(video_id)
+            return ask()
         except ServerError as error:
             wait_s = error.retry_after_s
             if wait_s is None or time.monotonic() + wait_s > until:
@@ -194,11 +219,13 @@ def _lines(console: Console, count: int) -> Generator[Show]:
     yield show
 
 
-def _cancel(client: Client, video_id: str) -> None:
+def _cancel(client: Client, video_id: str) -> bool:
+    """Whether a video is no longer being made: one that was finished already is not, either."""
     try:
         client.cancel(video_id)
-    except ServerError:
-        return  # it was finished already, or the server is gone: nothing is left to stop
+    except ServerError as error:
+        return 400 <= error.status < 500
+    return True
 
 
 def _fitted(

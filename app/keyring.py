@@ -1,6 +1,7 @@
 """`kinora keys`: make, list and revoke API keys, in the database itself."""
 
-from contextlib import AbstractContextManager, closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,11 +96,21 @@ def _limits(key: "ApiKey") -> str:
     return ",".join(f"{name}={value}" for name, value in given.items()) or "unlimited"
 
 
-def _store(data: Path | None) -> "AbstractContextManager[Store]":
+@contextmanager
+def _store(data: Path | None) -> "Generator[Store]":
     """The database, brought to this version; closed at the end of the `with`."""
+    from sqlalchemy.exc import OperationalError
+
+    from app.contract.database import DatabaseError
     from app.contract.store import Store
     from app.migrations.upgrade import upgrade
 
     settings = settings_of(data=data)
-    upgrade(settings.database_url)
-    return closing(Store.open(settings.database_url))
+    try:
+        upgrade(settings.database_url)
+        with closing(Store.open(settings.database_url)) as store:
+            yield store
+    except DatabaseError as error:
+        fail(str(error))
+    except OperationalError as error:
+        fail(f"the database does not answer: {error.orig}", 1)  # which may pass

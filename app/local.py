@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.client import Client
 from app.contract.settings import Settings
+from app.supervisor import end_with_parent
 
 #: Loading a large checkpoint from a slow disk takes minutes.
 START_S = 900.0
@@ -36,7 +37,8 @@ def service(
     port = port or free_port()
     data.mkdir(parents=True, exist_ok=True)
     log = data / "service.log"
-    command = [sys.executable, "-m", "app.cli", "serve", "--data", data, "--port", str(port)]
+    command = [sys.executable, "-m", "app.cli", "serve", "--data", data]
+    command += ["--host", "127.0.0.1", "--port", str(port)]  # whatever KINORA_HOST says
     for folder in checkpoints:
         command += ["--checkpoint", folder]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs the `finally`
@@ -47,6 +49,9 @@ def service(
             stderr=output,
             stdin=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": _import_path()},
+            # Ctrl-C is for the command, which still has to ask this service to cancel.
+            start_new_session=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - as in supervisor.py
         )
     try:
         with Client.of(f"http://127.0.0.1:{port}", key) as client:

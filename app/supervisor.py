@@ -57,7 +57,7 @@ class Part:
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,
             pass_fds=kept_open,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - prctl has no other way and takes no lock
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - prctl has no other way and takes no lock
         )
         self.started = time.monotonic()
         if output:
@@ -160,6 +160,6 @@ class Supervisor:
                 part.process.wait()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the new process: asks the kernel for SIGTERM when the parent dies, however it dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,6 +1,7 @@
 """What `kinora generate` asks for: its options as one request, before any server is known."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,8 +65,10 @@ def wish(prompt: str, sources: Mapping[str, Any], options: Mapping[str, Any]) ->
         raise WishError(f"--{kinds[0]} and --{kinds[1]} cannot be given together")
     kind = kinds[0] if kinds else ""
     given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
+    for name, value in given.items():
         _check(name, kind)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WishError(f"--{name} is a number, not {value}")
     path, fields, files = _made_of(kind, sources.get(kind))
     pictures: dict[str, Path] = {}
     for name, image in (("input_reference", "image"), ("last_frame", "last-image")):
@@ -113,8 +116,11 @@ def _picture(name: str, value: str, fields: dict[str, Any], pictures: dict[str, 
     """A picture is a file, to be fitted, or an address that the server fetches."""
     if value.startswith(("https://", "http://", "data:")):
         fields[name] = {"image_url": value}
-    else:
+    elif Path(value).is_file():
         pictures[name] = Path(value)
+    else:
+        option = "--image" if name == "input_reference" else "--last-image"
+        raise WishError(f"{option}: {value} is neither a file nor an address")
 
 
 def _shots(path: Path) -> list[dict[str, Any]]:
@@ -122,7 +128,10 @@ def _shots(path: Path) -> list[dict[str, Any]]:
 
     Raises WishError, and OSError for a file that cannot be read.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WishError(f"--storyboard: {path} is not UTF-8: {error.reason}") from None
     if text.lstrip()[:1] == "[":
         try:
             return json.loads(text)

@@ -75,19 +75,16 @@ def estimate(
     context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
     denoise = denoising(config.transformer, grid, dtype, branches)
     size = (sizes.full.full_height, sizes.full.full_width)
-    decode, streams = decoding(config.vae, *size, vae_dtype, lean=lean or frugal)
-    if frugal:
-        # What surrounds a tile makes it about twice as large.
-        sides = [2 * cells * config.vae.scale_factor_spatial for cells in FRUGAL_TILE]
-        decode = min(decode, decoding(config.vae, *sides, vae_dtype, lean=True)[0])
+    tile = FRUGAL_TILE if frugal else None
+    decode, streams = decoding(config.vae, *size, vae_dtype, lean=lean or frugal, tile=tile)
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
     frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
     encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean)
-    if set(config.modes) - {"text"}:  # given pictures are encoded, each time from the beginning
-        decode = max(decode, encode + remembered)
+    # What is given or edited is encoded, each time from the beginning, and by any checkpoint.
+    decode = max(decode, encode + remembered)
     if sizes.refine is not None:
-        tile = TokenGrid(t, *sizes.refine.tile)
-        denoise = max(denoise, denoising(config.transformer, tile, dtype))
+        refined = TokenGrid(t, *sizes.refine.tile)
+        denoise = max(denoise, denoising(config.transformer, refined, dtype))
         decode, streams = max(decode, encode), streams + remembered
     return Memory(
         weights=weights,
@@ -117,9 +114,17 @@ def denoising(
 
 @cache
 def decoding(
-    config: VAEConfig, height: int, width: int, dtype: torch.dtype, *, lean: bool
+    config: VAEConfig,
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    *,
+    lean: bool,
+    tile: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """What a latent frame takes to decode, and what the decoder remembers of those before it."""
+    """What a latent frame takes to decode, and what the decoder remembers of those before it: with
+    a `tile` that is more, as each has a past of its own, margins and all.
+    """
     space = config.scale_factor_spatial
     with torch.device("meta"):
         vae = VAE(config).to(dtype)
@@ -128,7 +133,7 @@ def decoding(
     def decode() -> Stream:
         stream = Stream(lean=lean)
         for _ in range(CHUNKS):
-            vae.decode(latents, stream)
+            vae.decode(latents, stream, tile=tile)
         return stream
 
     return _beside(decode)

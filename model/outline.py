@@ -55,7 +55,7 @@ def windows(request: Resolved, config: CheckpointConfig) -> list[Window]:
     elif request.loop:
         # Two stand for eight frames of the opening, which windows before the last have to make.
         after = 2 if sum(shots) > 3 and (len(shots) == 1 or sum(shots[:-1]) > 2) else 1
-    last = request.last_image is not None and not channels
+    last = request.last_image is not None
     shots[-1] -= last
     planned_windows = plan(
         shots,

@@ -26,10 +26,11 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a tensor lies and which shape it has."""
+    """Where a tensor lies, which shape it has, and its dtype as safetensors names it."""
 
     file: Path
     shape: tuple[int, ...]
+    dtype: str
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def open_shards(folder: Path) -> dict[str, Entry]:
     """Every tensor of a component by its key; reads headers only."""
     index = folder / f"{STEM}.safetensors.index.json"
     if not index.exists():
-        return header(_single_file(folder))
+        return _floats(_single_file(folder))
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict):
         raise CheckpointError(f"{index}: needs a 'weight_map' from keys to files")
@@ -59,7 +60,7 @@ def open_shards(folder: Path) -> dict[str, Entry]:
             raise CheckpointError(f"{index}: {name!r} is not a safetensors file beside it")
         if not (folder / name).exists():
             raise CheckpointError(f"{folder / name}: missing; {index.name} lists it as a shard")
-        for key, entry in header(folder / name).items():
+        for key, entry in _floats(folder / name).items():
             if weight_map.get(key) != name:
                 raise CheckpointError(
                     f"{folder / name}: holds {key!r}, {index.name} does not say so"
@@ -96,18 +97,25 @@ def _single_file(folder: Path) -> Path:
     raise CheckpointError(f"{path}: missing; no {path.name} and no {path.name}.index.json")
 
 
+def _floats(path: Path) -> dict[str, Entry]:
+    """The same as `header`; CheckpointError if something is none of `DTYPES`."""
+    entries = header(path)
+    for key, entry in entries.items():
+        if entry.dtype not in DTYPES:
+            raise CheckpointError(
+                f"{path}: {key!r} is {entry.dtype}; weights must be one of {', '.join(DTYPES)}"
+            )
+    return entries
+
+
 def header(path: Path) -> dict[str, Entry]:
     """Every tensor of one file by its key; CheckpointError if it is not whole."""
     try:
         with safe_open(path, framework="pt", device="cpu") as shard:
             slices = {key: shard.get_slice(key) for key in shard.keys()}  # noqa: SIM118
-            for key, tensor in slices.items():
-                if tensor.get_dtype() not in DTYPES:
-                    raise CheckpointError(
-                        f"{path}: {key!r} is {tensor.get_dtype()}; weights must be one of "
-                        f"{', '.join(DTYPES)}"
-                    )
-            return {key: Entry(path, tuple(s.get_shape())) for key, s in slices.items()}
+            return {
+                key: Entry(path, tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()
+            }
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); copy it again"

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 from obstore.exceptions import BaseError as StorageError
-from PIL import UnidentifiedImageError
 
 from app.contract.blobs import BlobDamaged, BlobNotFound
 from app.contract.job import SpecError
 from worker.encode import EncodeError
+
+
+class ImageError(ValueError):
+    """A stored picture cannot be read, however often it is asked for."""
 
 
 class DecodeError(RuntimeError):
@@ -30,7 +33,7 @@ TABLE: tuple[
 ] = (
     (SpecError, "invalid_job", None, False),
     (BlobNotFound, "input_missing", "A reference of the job is no longer stored.", False),
-    (UnidentifiedImageError, "invalid_image", "A reference of the job is not an image.", False),
+    (ImageError, "invalid_image", "A reference of the job is not an image.", False),
     (BlobDamaged, "storage_error", "The video could not be stored.", True),
     (EncodeError, "encode_failed", "The frames could not be encoded.", True),
     (DecodeError, "worker_error", "The program that reads videos was killed.", True),

@@ -118,20 +118,20 @@ class Child:
 
     def _live(self) -> None:
         """Loads, registers, and gives a sign of life from then on."""
+        from worker.abilities import capabilities_of
+
         try:
             store = Store.open(self._settings.database_url)
             self._disown(store)
             self._place = self._load(store)
+            capabilities = capabilities_of(
+                self._place.pipeline, self._worker.served_id, _device(self._worker)
+            )
         except Exception:
             log.exception("checkpoint.unusable", folder=str(self._worker.checkpoint))
             self._unusable.set()
             os.kill(os.getppid(), signal.SIGTERM)
             return
-        from worker.abilities import capabilities_of
-
-        capabilities = capabilities_of(
-            self._place.pipeline, self._worker.served_id, _device(self._worker)
-        )
         _insist(lambda: store.models.register(self._name, capabilities))
         self._ready.set()
         log.info("worker.ready", model=capabilities.model_id)

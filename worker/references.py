@@ -13,6 +13,7 @@ from model import Request
 from model import Shot as ModelShot
 from worker.clips import frames_of, read_all, read_end
 from worker.encode import Frames
+from worker.failures import ImageError
 
 #: Frames that the model looks at of a clip that it goes on from, and of one that it leads to.
 BEFORE_FRAMES = 33
@@ -56,7 +57,11 @@ def clip_path(folder: Path, field: str) -> Path:
 def _image(key: str | None, blobs: Blobs) -> Image.Image | None:
     if key is None:
         return None
-    return Image.open(io.BytesIO(blobs.get(key))).convert("RGB")
+    stored = io.BytesIO(blobs.get(key))
+    try:
+        return Image.open(stored).convert("RGB")
+    except OSError as error:  # Pillow's; the storage's would be worth another try
+        raise ImageError(f"{key}: {error}") from error
 
 
 def _clip(

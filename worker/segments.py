@@ -81,8 +81,8 @@ class Segments:
         Raises EncodeError when they were encoded in another way than the next ones would be.
         """
         self._header = self.header_path.read_bytes() if lengths else b""
-        if lengths and Fragment(self._header, b"").codec != self._own().codec:
-            raise EncodeError("the segments were encoded with other settings")
+        if lengths and self._header != self._own().header:
+            raise EncodeError("the segments were encoded with other settings, or another ffmpeg")
         self.lengths = lengths
         self._pending = [pending] if len(pending) else []
 

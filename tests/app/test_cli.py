@@ -58,6 +58,13 @@ def test_a_key_is_made_for_a_tenant_with_scopes_and_limits(tmp_path, run):
         assert (code, "Traceback" in said) == (2, False)
 
 
+@pytest.mark.parametrize("address", ["mysql://h/k", "postgresql://kinora@127.0.0.1:9/kinora"])
+def test_keys_say_in_a_sentence_that_the_database_is_none_or_away(tmp_path, run, address):
+    code, _, said = run("keys", "list", "--data", tmp_path, KINORA_DATABASE_URL=address)
+    assert code in (1, 2)
+    assert said.startswith("kinora: ") and "Traceback" not in said
+
+
 def test_a_bad_setting_is_one_sentence_that_names_it(tmp_path, run):
     code, _, said = run("keys", "list", "--data", tmp_path, KINORA_PORT="many")
     assert code == 2

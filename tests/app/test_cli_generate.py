@@ -203,6 +203,10 @@ def test_an_interrupted_generate_cancels_its_job(api, tmp_path, command):
         (["x", "--json", "-o", "-"], "--json"),
         (["x", "--n", "2", "-o", "-"], "--n"),
         (["x", "--remix", "video_none"], "no video"),
+        (["x", "--seconds", "nan"], "--seconds"),
+        (["x", "--key", "schlüssel"], "ASCII"),
+        (["x", "-o", "/nowhere/out.mp4"], "/nowhere"),
+        (["x", "-o", "/tmp"], "/tmp is a folder"),
     ],
 )
 def test_a_refused_generate_says_what_to_change(api, tmp_path, arguments, said, run):
@@ -213,6 +217,30 @@ def test_a_refused_generate_says_what_to_change(api, tmp_path, arguments, said, 
     assert said in err
     assert "Traceback" not in err
     assert parts.store.list().jobs == []
+
+
+def test_a_video_that_cannot_be_stored_costs_no_other_and_is_named(
+    api, finish, tmp_path, command, until
+):
+    address, parts = api
+    given = ["--n", "2", "--seed", "7", "--server", address, "-o", tmp_path / "out.mp4"]
+    process = command("generate", "a red cube", *given)
+    jobs = until(lambda: found if len(found := parts.store.list().jobs) == 2 else None)
+    (tmp_path / "out-1.mp4").mkdir()
+    for job in reversed(jobs):
+        finish(parts, job.id, b"the video")
+    _, err = process.communicate(timeout=60)
+    first, second = sorted(jobs, key=lambda job: job.spec.seed)
+    assert process.returncode == 2
+    assert f"kinora download {first.id}" in err.decode()
+    assert (tmp_path / "out-2.mp4").read_bytes() == b"the video", second.id
+    for job in jobs:
+        parts.store.delete(job.id)
+
+
+def test_an_address_that_is_none_is_named(tmp_path, run):
+    code, _, err = run("list", "--server", "http://localhost:80a")
+    assert (code, "Traceback" in err, "http://localhost:80a" in err) == (2, False, True)
 
 
 def test_generate_without_the_named_server_says_so(tmp_path, run):

@@ -1,5 +1,7 @@
 """What the commands' client makes of a server that is busy, away, or elsewhere."""
 
+import signal
+
 import pytest
 
 from app.client import Client, ServerError
@@ -22,6 +24,22 @@ def test_a_server_that_is_started_anew_is_waited_for(
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err.decode()
     assert target.read_bytes() == b"the video"
+
+
+def test_an_interrupt_says_which_videos_go_on_where_the_server_is_away(
+    reachable, start_api, tmp_path, command
+):
+    settings, parts = reachable
+    with start_api(settings) as address:
+        process = command("generate", "x", "--server", address, "-o", tmp_path / "out.mp4")
+        said = iter(process.stderr)
+        assert any(b"waiting for a worker" in line for line in said)
+        (job,) = parts.store.list().jobs
+    process.send_signal(signal.SIGINT)
+    with process:
+        told = b"".join(said).decode()
+    assert process.returncode == 130
+    assert "not cancelled" in told and job.id in told
 
 
 def test_a_refusal_says_whether_asking_again_would_help(reachable, start_api):

@@ -27,9 +27,9 @@ def test_options_become_the_fields_of_the_api():
 
 
 def test_a_picture_is_fitted_and_an_address_is_left_to_the_server():
-    found = wished(image="https://example.org/a.png", last_image="b.png")
+    found = wished(image="https://example.org/a.png", last_image=__file__)
     assert {"image_url": "https://example.org/a.png"} == found.fields["input_reference"]
-    assert {"last_frame": Path("b.png")} == found.pictures
+    assert {"last_frame": Path(__file__)} == found.pictures
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_files_are_sent_where_ids_could_be_given(clip):
 def test_a_storyboard_is_lines_or_json(tmp_path):
     shots = [{"prompt": "a red ball", "seconds": 2.0}, {"prompt": "a blue 2 ball", "seconds": 1.5}]
     lines = tmp_path / "shots.txt"
-    lines.write_text("2 a red ball\n\n 1.5s  a blue 2 ball \n")
+    lines.write_text("\ufeff2 a red ball\n\n 1.5s  a blue 2 ball \n", encoding="utf-8")
     written = tmp_path / "shots.json"
     written.write_text(json.dumps(shots))
     assert shots == wished(storyboard=lines).fields["storyboard"]
@@ -85,6 +85,8 @@ def test_metadata_is_pairs():
         ({"remix": "../models"}, "not the id of a video"),
         ({"video": "/nowhere/a.mp4"}, "/nowhere/a.mp4 is neither a file nor the id"),
         ({"metadata": ["a"]}, "NAME=VALUE"),
+        ({"image": "/nowhere/a.png"}, "--image: /nowhere/a.png is neither a file nor an address"),
+        ({"guidance": float("inf")}, "--guidance is a number"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(given, said):
@@ -96,6 +98,9 @@ def test_a_storyboard_that_cannot_be_read_names_its_line(tmp_path):
     broken = tmp_path / "shots.txt"
     broken.write_text("2 a red ball\nsoon a blue ball\n")
     with pytest.raises(WishError, match="line 2 of"):
+        wished(storyboard=broken)
+    broken.write_bytes("2 ein grüner Ball".encode("latin-1"))
+    with pytest.raises(WishError, match="is not UTF-8"):
         wished(storyboard=broken)
     broken.write_text("[{")
     with pytest.raises(WishError, match="is not JSON"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from model import Pipeline
 from model.canvas import Canvas
@@ -17,6 +18,7 @@ from model.outline import sizes
 from model.schedule import ScheduleConfig
 from model.seams import Seam
 from model.shapes import TokenGrid
+from model.streaming import Stream
 from model.transformer import TransformerConfig
 from model.upscale import Refine
 from model.vae import VAE, VAEConfig
@@ -186,12 +188,31 @@ def test_what_is_needed_is_known_before_anything_is_loaded(checkpoint):
     assert weight_bytes(checkpoint, torch.float32) == loaded.weights
 
 
-def test_given_pictures_are_encoded_beside_what_the_decoder_remembers(config):
-    words, pictures = (
-        memory_of(replace(config, modes=modes), lean=True, frugal=True)
-        for modes in (("text",), ("text", "image"))
-    )
-    assert pictures.decode > words.decode
+def test_a_table_of_positions_beside_an_encoders_weights_is_no_fault(tmp_path):
+    """Older versions of transformers saved CLIP's."""
+    (tmp_path / "image_encoder").mkdir()
+    table = {"embeddings.position_ids": torch.arange(7)[None]}
+    save_file(table, tmp_path / "image_encoder" / "model.safetensors")
+    assert weight_bytes(tmp_path, torch.float32) == 7 * 4
+
+
+@pytest.mark.parametrize("modes", [("text",), ("text", "image")])
+def test_what_is_given_or_edited_is_encoded_beside_what_the_decoder_remembers(config, modes):
+    counted = memory_of(replace(config, modes=modes), lean=True, frugal=True)
+    assert counted.decode >= sum(encoding(config.vae, 720, 1280, torch.float32, lean=True))
+
+
+@torch.no_grad()
+def test_what_tiles_remember_is_counted_margins_and_all():
+    latents = torch.randn(1, 16, 1, 48, 48)
+    vae, stream = VAE(SMALL_VAE).requires_grad_(requires_grad=False), Stream(lean=True)
+    for _ in range(3):
+        vae.decode(latents, stream, tile=(32, 32))
+    held = sum(part.untyped_storage().nbytes() for part in stream.past.values())
+    size = (48 * 8, 48 * 8, torch.float32)
+    whole, tiled = (decoding(SMALL_VAE, *size, lean=True, tile=t)[1] for t in (None, (32, 32)))
+    assert tiled == pytest.approx(held, rel=0.01)
+    assert whole < tiled
 
 
 def test_a_preview_takes_no_more_than_what_is_counted_for_a_frame():

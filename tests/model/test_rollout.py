@@ -4,8 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from model import Pipeline, Progress, Request, Shot, frames_done, rollout
+from model import Pipeline, Progress, Request, Shot, frames_done, outline, rollout
 from model.canvas import from_uint8, to_uint8
+from model.resolve import resolve
 from model.seams import FADE
 
 
@@ -203,6 +204,19 @@ def test_without_times_for_each_frame_a_window_goes_on_from_the_last_picture(cha
     begun = next(s for s in states if s["place"][0] == 1)
     assert torch.equal(begun["picture"][0], made[frames_done(begun) - 1])
     assert begun["base"].shape[2] == 4
+
+
+@pytest.mark.parametrize("beyond", [4, 8, 12])
+def test_a_clip_of_pictures_just_longer_than_a_window_has_room_to_lead_to_its_last(
+    channels, beyond
+):
+    length = channels.config.window_latents
+    picture = Image.new("RGB", (96, 64))
+    frames = (length - 1) * 4 + 1 + beyond
+    request = Request("a", frames=frames, image=picture, last_image=picture)
+    planned = outline.windows(resolve(request, channels.capabilities), channels.config)
+    assert planned[-1].end - planned[-1].start == length
+    assert [planned[-1].end, planned[0].start] == [sum(w.end - w.fresh for w in planned), 0]
 
 
 def test_a_clip_of_pictures_goes_on_from_the_last_of_the_frames_before(channels, clip):

@@ -1,19 +1,18 @@
 import pytest
 import torch
 from obstore.exceptions import GenericError
-from PIL import UnidentifiedImageError
 
 from app.contract.blobs import BlobNotFound
 from app.contract.job import SpecError
 from worker.encode import EncodeError
-from worker.failures import TABLE, UNKNOWN, DecodeError, failure_of
+from worker.failures import TABLE, UNKNOWN, DecodeError, ImageError, failure_of
 
 
 @pytest.mark.parametrize(
     ("error", "code", "retry"),
     [
         (BlobNotFound("inputs/x"), "input_missing", False),
-        (UnidentifiedImageError("x"), "invalid_image", False),
+        (ImageError("x"), "invalid_image", False),
         (SpecError("version 9"), "invalid_job", False),
         (ValueError("frames: must be 4k + 1"), "invalid_request", False),
         (EncodeError("ffmpeg ended with code 1"), "encode_failed", True),

@@ -133,6 +133,16 @@ def test_a_reference_image_reaches_the_model(place, spec):
     assert Status.COMPLETED is place.store.get(job.id).status
 
 
+def test_a_picture_that_cannot_be_read_is_not_asked_for_again(place, spec):
+    key = input_key("video_x", "image.png")
+    place.blobs.put(key, b"no picture", "image/png")
+    job = claim(place, replace(spec, image=key))
+    began = time.monotonic()
+    render(job, replace(place, worker=replace(place.worker, patience_s=600)))
+    assert place.store.get(job.id).error_code == "invalid_image"
+    assert time.monotonic() - began < 300
+
+
 def test_a_reference_video_reaches_the_model(place, spec, tmp_path):
     spec = replace(spec, video=input_key("video_x", "video.mp4"), strength=0.5)
     clip = np.full((9, 48, 32, 3), (200, 30, 30), np.uint8)

@@ -76,6 +76,17 @@ def test_segments_of_other_settings_are_not_gone_on_with(start, frames):
         second.adopt([12, 12, 6], frames[:0])
 
 
+def test_segments_of_another_ffmpeg_are_not_gone_on_with(start, frames):
+    first, second = start(), start()
+    write(first, frames)
+    first.flush()
+    header = first.header_path.read_bytes()
+    at = header.index(b"Lavf") + 4
+    second.header_path.write_bytes(header[:at] + b"1" + header[at + 1 :])
+    with pytest.raises(EncodeError, match="another ffmpeg"):
+        second.adopt([12, 12, 6], frames[:0])
+
+
 def test_another_clip_is_taken_as_it_is(start, frames, tmp_path):
     first, second = start(), start()
     write(first, frames)
