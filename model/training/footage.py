@@ -59,12 +59,11 @@ def say(objects: tuple[Scenes, ...], generator: torch.Generator) -> list[str]:
     return captions.describe_two(objects[0], objects[1], generator)
 
 
-def lively(batch: tuple[Scenes, ...], count: int, generator: torch.Generator) -> tuple[Scenes, ...]:
-    """Of scenes of one object or more, `count` whose motions are as often as `LIVELY` says."""
+def lively(batch: tuple[Scenes, ...], count: int, generator: torch.Generator) -> Tensor:
+    """Which `count` of scenes of one object or more have motions as often as `LIVELY` says."""
     shares = torch.tensor([LIVELY.get(name, 1.0) for name in scenes.MOTIONS])
     odds = torch.stack([shares[scene.motion] for scene in batch]).prod(0)
-    index = torch.multinomial(odds, count, generator=generator)
-    return tuple(scene.take(index) for scene in batch)
+    return torch.multinomial(odds, count, generator=generator)
 
 
 def _bytes(frames: Tensor) -> Tensor:
@@ -89,7 +88,8 @@ def draw(
     if bucket.objects == 2:
         later = LATER if f == LONG else 0
         both = pairs.sample(wider, generator, aspect=w / h, later=later, upright=UPRIGHT)
-        both = lively(both, count, generator)
+        index = lively(both, count, generator)
+        both = (both[0].take(index), both[1].take(index))
         if f == LONG:
             both = pairs.last_long(both, f / 16, generator, w / h)
         frames, covers = pairs.render(both, f, h, w)
@@ -108,7 +108,7 @@ def draw(
     elif not bucket.detail:
         later = 0.5 if f == LONG else LATER if f > 1 else 0
         batch = scenes.sample(wider, generator, aspect=w / h, later=later)
-        (batch,) = lively((batch,), count, generator)
+        batch = batch.take(lively((batch,), count, generator))
         if f == LONG:
             batch = trajectories.last_long(batch, f / 16, w / h)
         path = trajectories.track(batch, torch.arange(f) / 16, trajectories.OPENING_S, w / h)
