@@ -84,6 +84,7 @@ export function begin(next, given) {
 export async function reuse(video) {
   const { prompt, size, seconds, fps, seed, negative_prompt, style } = video;
   const { num_inference_steps, guidance_scale, flow_shift } = video;
+  fields.choose(video.model);
   const given = { prompt, size, seconds, fps, seed, negative_prompt, num_inference_steps };
   const more = { guidance_scale, flow_shift: flow_shift ?? "", style: style ?? "", n: 1 };
   $("composer").elements.loop.checked = video.loop;
@@ -149,6 +150,7 @@ function thumbnail(video) {
 
 async function submit(event) {
   event.preventDefault();
+  if ($("go").disabled) return; // a form can be sent without its button
   fields.clear();
   const unread = fields.unread();
   if (unread) return fields.blame("This is not a number.", unread);
@@ -197,7 +199,7 @@ async function shown(made) {
 function enter(event) {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  $("composer").requestSubmit();
+  if (!event.repeat) $("composer").requestSubmit();
 }
 
 /** The prompt's box is as high as its text, where the browser does not see to that itself. */

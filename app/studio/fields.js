@@ -25,6 +25,13 @@ export function offer(models, kept = {}) {
   if (model()?.id === chosen) set({ size: asked });
 }
 
+/** Chooses a model, if it is offered. */
+export function choose(name) {
+  if (!offered.some((each) => each.id === name)) return;
+  $("composer").elements.model.value = name;
+  fill();
+}
+
 /** Fills in what depends on the model. */
 export function fill(kept = {}) {
   const chosen = model();

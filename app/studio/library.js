@@ -8,7 +8,7 @@ const NEWEST = 24;
 const videos = new Map();
 const listeners = new Set();
 
-let listed = []; // ids in the order of the present search
+let listed = []; // ids of the present search, newest first
 let after = null;
 let complete = false;
 let loading = null;
@@ -80,15 +80,22 @@ async function load() {
     return api.list({ search: asked, limit: PAGE }); // the last one is gone: from the beginning
   });
   if (asked !== search) return;
-  const known = new Set(listed);
-  for (const video of page.data) {
-    put(video);
-    if (!known.has(video.id)) listed.push(video.id);
-  }
+  page.data.forEach(put);
+  list([...listed, ...idsOf(page.data)]);
   after = page.last_id ?? after;
   complete = !page.has_more;
   changed();
 }
+
+/** Lists these, each once. Within a second they stay as they were given. */
+function list(ids) {
+  const made = (id) => videos.get(id).created_at;
+  const sorted = [...new Set(ids)].sort((one, other) => made(other) - made(one));
+  if (sorted.length > listed.length) changed();
+  listed = sorted;
+}
+
+const idsOf = (told) => told.map((video) => video.id);
 
 /** Looks for videos whose prompt holds these words. Raises Fault. */
 export async function find(words) {
@@ -105,15 +112,28 @@ export async function find(words) {
 /** Takes over what is new, and how far the open videos are. Raises Fault. */
 export async function refresh() {
   const [newest, waiting] = await Promise.all([
-    api.list({ limit: NEWEST }),
+    newestToListed(),
     api.list({ limit: NEWEST, order: "asc", status: "queued,in_progress" }),
   ]);
-  const fresh = newest.data.filter((video) => !videos.has(video.id)).map((video) => video.id);
-  if (!search) listed = [...fresh.filter((id) => !listed.includes(id)), ...listed];
-  for (const video of [...newest.data, ...waiting.data]) take(video);
-  const told = new Set([...newest.data, ...waiting.data].map((video) => video.id));
+  [...newest, ...waiting.data].forEach(take);
+  if (!search) list([...idsOf(newest), ...listed, ...idsOf(waiting.data)]);
+  const told = new Set(idsOf([...newest, ...waiting.data]));
   const untold = open().filter((video) => !told.has(video.id));
   await Promise.all(untold.slice(0, 10).map(ask));
+}
+
+/** The newest videos, as many pages as it takes to reach those that are listed. */
+async function newestToListed() {
+  let page = await api.list({ limit: NEWEST });
+  const newest = page.data;
+  // Before the first load nothing is listed, and that load's business is the rest.
+  const loaded = () => !search && (after || complete);
+  // The last of a page decides: one that was just made here is listed in front of others' unseen.
+  while (page.has_more && loaded() && !listed.includes(page.last_id)) {
+    page = await api.list({ after: page.last_id, limit: PAGE });
+    newest.push(...page.data);
+  }
+  return newest;
 }
 
 /** Takes a listed video unless an event has told more about it already. */

@@ -2,6 +2,7 @@
 // wants one the file is fetched here; the most recent ones are kept.
 
 import { call, contentPath, key } from "./api.js";
+import { fileName } from "./words.js";
 
 const KEPT = 400;
 const fetched = new Map(); // path -> promise of an object URL, least recently used first
@@ -36,9 +37,11 @@ export async function show(element, id, variant) {
 }
 
 /** Stores a video's file on the user's disk. Raises Fault. */
-export async function save(id, name) {
+export async function save(video) {
   const link = document.createElement("a");
-  link.href = await address(id);
-  link.download = name;
+  link.href = await address(video.id);
+  const { headers } = await call(contentPath(video.id), { method: "HEAD" });
+  const [, suffix] = headers.get("content-type").split("/"); // video/mp4, or a picture's format
+  link.download = fileName(video, suffix);
   link.click();
 }

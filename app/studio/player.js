@@ -11,12 +11,12 @@ import { cancel } from "./queue.js";
 import { curl, python } from "./snippets.js";
 import * as stream from "./stream.js";
 import { KINDS } from "./tasks.js";
-import { fileName, isOpen, length, moment, pixels, sides, state } from "./words.js";
+import { isOpen, length, moment, pixels, sides, state } from "./words.js";
 
 const LOOK_MS = 2500;
 
 let id = null;
-let playing = null; // the id whose file the video element has
+let playing = null; // the id whose file is shown, or on its way
 let watching = null; // stops the playing of parts while the others are being made
 let onLeave = () => {};
 
@@ -54,6 +54,7 @@ export function close() {
   $("video").pause();
   $("video").removeAttribute("src");
   $("video").load();
+  $("preview").removeAttribute("src");
 }
 
 function draw() {
@@ -67,13 +68,14 @@ function draw() {
   $("player-progress").value = video.progress;
   $("player-progress").hidden = !isOpen(video);
   $("player-cancel").hidden = !isOpen(video);
+  $("player-watch").hidden ||= !isOpen(video);
   $("actions").hidden = isOpen(video);
   for (const button of $("actions").querySelectorAll("button")) {
     button.hidden = !offered(button.dataset.do, video);
   }
   develop(video);
   facts(video);
-  if (video.status === "completed") play(video);
+  if (video.status === "completed") load(video);
 }
 
 function offered(action, video) {
@@ -91,23 +93,34 @@ function develop(video) {
   $("video").hidden = !done || still;
   $("preview").hidden = done && !still;
   $("developing").hidden = done && !still;
-  if (done && !still) return;
-  if (still) media.show($("preview"), video.id);
-  else if (video.preview) $("preview").src = video.preview;
+  if (done) return;
+  if (video.preview) $("preview").src = video.preview;
   else $("preview").removeAttribute("src");
 }
 
-async function play(video) {
-  if (playing === video.id || video.operation === "image") return;
+/** Shows the finished file once it is here, unless another video was opened meanwhile. */
+async function load(video) {
+  if (playing === video.id) return;
   playing = video.id;
+  try {
+    const address = await media.address(video.id);
+    if (playing !== video.id) return;
+    if (video.operation === "image") $("preview").src = address;
+    else play(video, address);
+  } catch (error) {
+    if (!(error instanceof api.Fault)) throw error;
+    if (playing === video.id) tell(error.message, true);
+  }
+}
+
+function play(video, address) {
   const element = $("video");
   const seen = watching ? element.currentTime : 0;
   watching?.abort();
   watching = null;
-  $("player-watch").hidden = true;
   element.setAttribute("aria-label", video.prompt);
   if (!api.key()) element.poster = api.contentPath(video.id, "thumbnail");
-  await media.show(element, video.id);
+  element.src = address;
   element.currentTime = seen;
   element.play().catch(() => {}); // a browser may want a click first
 }
@@ -173,7 +186,7 @@ async function act(action) {
   const video = library.get(id);
   try {
     if (action === "again") await composer.reuse(video);
-    else if (action === "download") await media.save(video.id, fileName(video));
+    else if (action === "download") await media.save(video);
     else if (action === "delete") await remove(video);
     else if (action === "blend") blend(video);
     else if (action === "curl") await copy(curl(video), "curl");

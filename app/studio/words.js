@@ -56,7 +56,7 @@ export function moment(unix) {
 }
 
 /** A file's name made of the prompt. */
-export function fileName(video, suffix = "mp4") {
+export function fileName(video, suffix) {
   const plain = video.prompt.replace(/[^\p{L}\p{N} ,-]/gu, "").trim().slice(0, 60).trim();
   return `${plain || "video"}.${suffix}`;
 }

@@ -8,18 +8,24 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from app.client import Client
+from app.contract.creation import Draft
+from app.contract.job import Output, output_key
+from app.contract.settings import Settings
+from app.parts import Parts
 
 ROOT = Path(__file__).parents[2]
 #: Debian's and Google's names for it.
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 #: Long enough for a busy machine; what is waited for is mostly a video.
 PATIENCE_MS = 120_000
+MODES = ("text", "image", "first_last", "edit", "extend", "lead_in", "loop", "storyboard")
 
 
 class Process:
@@ -78,6 +84,38 @@ def start_process():
             process.stop()
 
     return start_process
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, redis_url, migrated, capabilities, start_process):
+    """The API without a worker, whose part the test plays; gives (address, parts)."""
+    data = tmp_path_factory.mktemp("alone")
+    (data / "kinora.db").write_bytes(migrated)
+    settings = Settings(data=data, redis_url=redis_url)
+    parts = Parts.open(settings)
+    parts.store.models.register("worker-1", replace(capabilities, modes=MODES))
+    with start_process(data, "-m", "app.main", **settings.to_env()) as process:
+        yield process.address, parts
+    parts.close()
+
+
+@pytest.fixture
+def finish(alone):
+    """Makes a video at once, whose file is `content`; gives its id."""
+    _, parts = alone
+
+    def finish(spec, content=None, **draft):
+        job, _ = parts.store.create(Draft(spec=spec, **draft))
+        claimed = parts.store.claim(spec.model, "worker-1", 60)
+        key = output_key(job.id, claimed.attempt, f"clip.{spec.output}")
+        if content is not None:
+            parts.blobs.put(key, content, "any/thing")
+        parts.store.complete(
+            job.id, claimed.attempt, Output(key=key, size_bytes=1, thumbnail_key=None)
+        )
+        return job.id
+
+    return finish
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,7 @@ from playwright.sync_api import expect
 
 from app.contract import outputs
 from app.contract.job import Output, output_key
-from app.contract.settings import Settings
 from app.contract.tables import jobs
-from app.parts import Parts
 
 pytestmark = pytest.mark.browser
 
@@ -23,23 +21,14 @@ COLOURS = ("red", "orange", "gold", "green", "teal", "blue", "purple", "hotpink"
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory, redis_url, migrated, capabilities, spec, start_process):
+def filled(alone, spec):
     """The API alone over 10,000 finished videos of all shapes; gives (address, parts)."""
-    data = tmp_path_factory.mktemp("filled")
-    (data / "kinora.db").write_bytes(migrated)
-    settings = Settings(data=data, redis_url=redis_url)
-    parts = Parts.open(settings)
-    parts.store.models.register("worker-1", replace(capabilities, modes=MODES))
-    multiply(parts, [finish(parts, spec, number) for number in range(len(COLOURS))])
-    with start_process(data, "-m", "app.main", **settings.to_env()) as process:
-        yield process.address, parts
-    parts.close()
+    _, parts = alone
+    multiply(parts, [coloured(parts, spec, number) for number in range(len(COLOURS))])
+    return alone
 
 
-MODES = ("text", "image", "first_last", "edit", "extend", "lead_in", "loop", "storyboard")
-
-
-def finish(parts, spec, number):
+def coloured(parts, spec, number):
     """A finished job whose pictures are of one colour."""
     width, height = ((64, 64), (128, 64), (64, 96))[number % 3]
     prompt = f"a {COLOURS[number]} ball"
@@ -114,6 +103,51 @@ def test_the_gallery_goes_on_where_the_last_of_a_page_was_deleted(filled, open_p
     while page.evaluate(height) <= before:
         assert time.monotonic() < deadline
         page.wait_for_timeout(20)
+
+
+@pytest.fixture
+def late(filled, spec):
+    """A waiting video that is older than 180 finished ones; gives (id, what finishes it)."""
+    _, parts = filled
+    job, _ = parts.store.create(spec)
+    with parts.store.database.write() as connection:
+        moment = sa.select(jobs.c.created_at).where(jobs.c.id == "video_00180").scalar_subquery()
+        waiting = sa.update(jobs).where(jobs.c.id == job.id)
+        connection.execute(waiting.values(created_at=moment))
+
+    def finish():
+        claimed = parts.store.claim(spec.model, "worker-1", 60)
+        gone = Output(key="gone", size_bytes=1, thumbnail_key=None)
+        parts.store.complete(job.id, claimed.attempt, gone)
+
+    yield job.id, finish
+    parts.store.delete(job.id)
+
+
+def test_a_video_that_waited_for_long_takes_its_place_among_those_of_its_time(
+    filled, open_page, late
+):
+    made, finish = late
+    page = open_page(filled[0])
+    expect(page.locator("#queue .job")).to_have_count(1)
+    finish()
+    expect(page.locator("#queue .job")).to_have_count(0)
+    while not page.locator('#grid a[data-id="video_00181"]').count():
+        page.mouse.wheel(0, 400)
+        page.wait_for_timeout(20)
+    seen = page.locator("#grid a").evaluate_all("(all) => all.map((each) => each.dataset.id)")
+    assert seen.index("video_00179") < seen.index(made) < seen.index("video_00181")
+
+
+def test_a_video_that_waited_for_long_is_among_the_finished_at_once(filled, open_page, late):
+    made, finish = late
+    page = open_page(filled[0])
+    page.click("#queue .job .title")
+    page.wait_for_url(f"**/#/video/{made}")
+    finish()
+    expect(page.locator("#actions")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page).not_to_have_url(f"{filled[0]}/#/video/{made}")
 
 
 def test_the_search_is_the_servers(filled, open_page):

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -171,6 +172,32 @@ def test_a_deleted_video_is_gone(page, service):
         assert made not in [video["id"] for video in client.list(100)]
 
 
+def test_enter_pressed_twice_makes_one_video(alone, open_page):
+    page = open_page(alone[0])
+    held = []
+    page.route("**/v1/videos", lambda route, _: held.append(route))
+    page.fill("#prompt", "a red ball")
+    page.press("#prompt", "Enter")
+    page.press("#prompt", "Enter")
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator("#go")).to_be_enabled()
+    assert len(held) == 1
+
+
+def test_an_enter_that_is_held_down_asks_once(alone, open_page):
+    page = open_page(alone[0])
+    asked = []
+    page.on("request", lambda request: request.method == "POST" and asked.append(request))
+    page.focus("#prompt")
+    page.keyboard.down("Enter")
+    expect(page.locator("#fault-prompt")).to_be_visible()
+    page.keyboard.down("Enter")
+    expect(page.locator("#go")).to_be_enabled()
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [("seconds", "900", "too many"), ("num_inference_steps", "9999", "at most")],
@@ -242,3 +269,17 @@ def test_using_a_video_again_takes_nothing_of_the_draft(page):
     expect(page.locator("#storyboard")).to_be_hidden()
     expect(page.locator("#picture-first")).to_be_hidden()
     expect(page.locator("#prompt")).to_have_value("a pink heart stands still on a white background")
+
+
+def test_a_video_is_used_again_with_its_own_model(alone, open_page, capabilities, spec, finish):
+    address, parts = alone
+    parts.store.models.register("worker-2", replace(capabilities, model_id="other", steps=7))
+    other, gone = (finish(replace(spec, model=name)) for name in ("other", "gone"))
+    page = open_page(f"{address}/#/video/{gone}")
+    page.click("[data-do=again]")
+    expect(page.locator("#prompt")).to_have_value(spec.prompt)
+    expect(page.locator("[name=model]")).to_have_value("tiny")
+    page.goto(f"{address}/#/video/{other}")
+    page.click("[data-do=again]")
+    expect(page.locator("[name=model]")).to_have_value("other")
+    expect(page.locator("[name=num_inference_steps]")).to_have_attribute("placeholder", "7")
