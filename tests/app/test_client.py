@@ -34,12 +34,13 @@ def test_an_interrupt_says_which_videos_go_on_where_the_server_is_away(
         process = command("generate", "x", "--server", address, "-o", tmp_path / "out.mp4")
         said = iter(process.stderr)
         assert any(b"waiting for a worker" in line for line in said)
-        (job,) = parts.store.list().jobs
+        job = parts.store.list().jobs[0]
     process.send_signal(signal.SIGINT)
     with process:
         told = b"".join(said).decode()
     assert process.returncode == 130
     assert "not cancelled" in told and job.id in told
+    parts.store.delete(job.id)
 
 
 def test_a_refusal_says_whether_asking_again_would_help(reachable, start_api):
