@@ -118,12 +118,12 @@ class Child:
 
     def _live(self) -> None:
         """Loads, registers, and gives a sign of life from then on."""
-        from worker.abilities import capabilities_of
-
         try:
             store = Store.open(self._settings.database_url)
             self._disown(store)
             self._place = self._load(store)
+            from worker.abilities import capabilities_of  # torch: a lost job must not wait for it
+
             capabilities = capabilities_of(
                 self._place.pipeline, self._worker.served_id, _device(self._worker)
             )
