@@ -245,19 +245,17 @@ def delete(video_ids: VideoIds, server: Server = None, key: Key = None) -> None:
 def _faults_told() -> Generator[None]:
     """Errors as one sentence and an exit code: 2 refused or impossible, 3 no server."""
     from app.client import ServerError
-    from app.generate import REFUSED, UNREACHABLE
+    from app.generate import UNREACHABLE, exit_code
     from app.local import StartError
 
     try:
         yield
-    except ServerError as error:
-        fail(str(error), REFUSED if 400 <= error.status < 500 else UNREACHABLE)
     except StartError as error:
         fail(str(error), UNREACHABLE)
     except BrokenPipeError:
         raise  # who reads the output wants no more of it: no fault to be told
-    except OSError as error:
-        fail(str(error), REFUSED)
+    except (ServerError, OSError) as error:
+        fail(str(error), exit_code(error))
 
 
 def _line(video: dict[str, Any]) -> str:

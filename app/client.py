@@ -41,6 +41,11 @@ class ServerError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server was there, and said no."""
+        return 400 <= self.status < 500
+
 
 @dataclass(frozen=True, slots=True)
 class Client:

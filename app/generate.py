@@ -95,6 +95,12 @@ def generate(client: Client, wish: Wish, target: Target, *, as_json: bool = Fals
     return max(codes)
 
 
+def exit_code(error: ServerError | OSError) -> int:
+    """What a command ends with that met this."""
+    is_away = isinstance(error, ServerError) and not error.is_refusal
+    return UNREACHABLE if is_away else REFUSED
+
+
 def _finish(
     client: Client, video: Video, target: Target, at: int, of: int, console: Console
 ) -> int:
@@ -111,8 +117,7 @@ def _finish(
     except (ServerError, OSError) as error:
         said = f"{error}; `kinora download {video['id']}` fetches the video"
         console.print(said, style="red", markup=False, soft_wrap=True)
-        is_away = isinstance(error, ServerError) and not 400 <= error.status < 500
-        return UNREACHABLE if is_away else REFUSED
+        return exit_code(error)
     if file is not None:
         facts = f"{video['size']}, {video['frames']} frames at {video['fps']}/s"
         console.print(
@@ -224,7 +229,7 @@ def _cancel(client: Client, video_id: str) -> bool:
     try:
         client.cancel(video_id)
     except ServerError as error:
-        return 400 <= error.status < 500
+        return error.is_refusal
     return True
 
 

@@ -110,19 +110,18 @@ def restart_database(trials: Trials) -> None:
 
 
 def kill_database(trials: Trials) -> None:
-    """PostgreSQL without a shutdown; SQLite has no process."""
-    if "postgresql" in trials.cluster.parts:
-        trials.cluster.parts["postgresql"].send(signal.SIGQUIT)
+    """PostgreSQL without a shutdown."""
+    trials.cluster.parts["postgresql"].send(signal.SIGQUIT)
 
 
 def storage(mode: str | int, seconds: float) -> Fault:
     """What the S3 server answers for a while."""
 
     def fault(trials: Trials) -> None:
-        if trials.cluster.proxy is not None:
-            trials.cluster.proxy.set(mode)
-            trials.pause(seconds)
-            trials.cluster.proxy.set("ok")
+        assert trials.cluster.proxy is not None
+        trials.cluster.proxy.set(mode)
+        trials.pause(seconds)
+        trials.cluster.proxy.set("ok")
 
     return fault
 
@@ -131,10 +130,9 @@ def jump(seconds: int) -> Fault:
     """The clocks of PostgreSQL and Redis are set wrong, and set right a while later."""
 
     def fault(trials: Trials) -> None:
-        if trials.cluster.clock is not None:
-            trials.cluster.set_clock(seconds)
-            trials.pause(3)
-            trials.cluster.set_clock(0)
+        trials.cluster.set_clock(seconds)
+        trials.pause(3)
+        trials.cluster.set_clock(0)
 
     return fault
 
@@ -146,7 +144,6 @@ def spare_messages(trials: Trials) -> None:
 
 FAULTS: dict[str, Fault] = {
     "worker killed": kill_worker,
-    "worker's child killed": kill_workers_child,
     "worker told to stop": stop_worker,
     "worker frozen beyond its lease": freeze_worker,
     "ffmpeg killed": kill_ffmpeg,
@@ -156,29 +153,33 @@ FAULTS: dict[str, Fault] = {
     "Redis comes back empty": empty_redis,
     "Redis frozen for 6 s": freeze("redis", 6),
     "database restarted": restart_database,
-    "database killed": kill_database,
+}
+#: Of workers as they are in production: forked ones have no child and take no messages.
+OF_REAL: dict[str, Fault] = {
+    "worker's child killed": kill_workers_child,
+    "five spare messages": spare_messages,
+}
+OF_POSTGRESQL: dict[str, Fault] = {"database killed": kill_database}
+OF_S3: dict[str, Fault] = {
     "storage down for 10 s": storage("cut", 10),
     "storage answers nothing for 10 s": storage("hole", 10),
     "storage answers 503 for 10 s": storage("503", 10),
     "storage breaks uploads for 10 s": storage(20_000, 10),
     "storage full for 10 s": storage("full", 10),
-    "five spare messages": spare_messages,
+}
+OF_CLOCKS: dict[str, Fault] = {
     "clocks an hour ahead for 3 s": jump(3600),
     "clocks an hour behind for 3 s": jump(-3600),
 }
 
 
-def disturbs(cluster: Cluster, name: str) -> bool:
-    """Whether a fault is one there: forked workers have no children and take no messages, and not
-    every cluster has an S3 server, clocks of its own or a database with a process.
-    """
-    if name in ("worker's child killed", "five spare messages"):
-        return cluster.zygote is None
-    if name.startswith("storage"):
-        return cluster.proxy is not None
-    if name.startswith("clocks"):
-        return cluster.clock is not None
-    return name != "database killed" or "postgresql" in cluster.parts
+def faults_of(cluster: Cluster) -> dict[str, Fault]:
+    """The faults that disturb something there."""
+    found = dict(FAULTS)
+    found |= OF_REAL if cluster.zygote is None else {}
+    found |= OF_POSTGRESQL if "postgresql" in cluster.parts else {}
+    found |= OF_S3 if cluster.proxy is not None else {}
+    return found | (OF_CLOCKS if cluster.clock is not None else {})
 
 
 @dataclass
@@ -267,13 +268,13 @@ def main() -> None:
         print(f"{asked.database}, {asked.storage}; a job takes {trials.usual_s:.1f} s alone\n")
         print("| fault | tried | lost | twice | left | s until work goes on: median | most |")
         print("|---|---|---|---|---|---|---|", flush=True)
-        for name in asked.only or FAULTS:
-            if not disturbs(cluster, name):
-                print(f"| {name} | not here | | | | | |", flush=True)
-                continue
+        faults = faults_of(cluster)
+        for name in asked.only or faults:
+            if name not in faults:
+                parser.error(f"--only: {name} is no fault here; these are: {', '.join(faults)}")
             tally = Tally()
             for _ in range(asked.times):
-                trial(trials, FAULTS[name], tally)
+                trial(trials, faults[name], tally)
             print(row(name, tally), flush=True)
             for words in tally.words:
                 print(words[:3000], file=sys.stderr)

@@ -20,7 +20,7 @@ import httpx
 
 from app.contract.job import Status
 from app.embedded import default_checkpoint
-from bench.faults import FAULTS, disturbs
+from bench.faults import faults_of
 from bench.harness.cluster import FAKETIME, Cluster
 from bench.harness.trials import LONG, SHORT, Trials
 
@@ -134,7 +134,7 @@ def main() -> None:
     ):
         trials = Trials(cluster, asked.seed)
         trials.learn()
-        here = [name for name in FAULTS if disturbs(cluster, name)]
+        here = faults_of(cluster)
         stopped = threading.Event()
         clients = [Client(trials, n, stopped) for n in range(asked.clients)]
         for client in clients:
@@ -143,9 +143,9 @@ def main() -> None:
         end = time.monotonic() + asked.minutes * 60
         while time.monotonic() < end:
             trials.pause(asked.every)
-            name = chosen.choice(here)
+            name = chosen.choice(list(here))
             faults[name] += 1
-            FAULTS[name](trials)
+            here[name](trials)
         stopped.set()
         for client in clients:
             client.join(60)

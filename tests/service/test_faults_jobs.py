@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from app.contract.job import Stage, Status, output_prefix
-from bench.faults import FAULTS, Tally, storage, trial
+from bench.faults import FAULTS, OF_CLOCKS, OF_POSTGRESQL, Tally, storage, trial
 from bench.harness.trials import LONG, SHORT
 
 pytestmark = pytest.mark.service
@@ -36,8 +36,10 @@ HEAVY = LONG | {"size": "1088x1088", "fps": 24, "seed": 4}
     ],
 )
 def test_every_job_completes_once_in_spite_of(trials, name):
+    if name in OF_POSTGRESQL and "postgresql" not in trials.cluster.parts:
+        pytest.skip("a database that is a file has no process")
     tally = Tally()
-    trial(trials, FAULTS[name], tally)
+    trial(trials, (FAULTS | OF_POSTGRESQL)[name], tally)
     assert (tally.lost, tally.twice, tally.left) == (0, 0, 0), tally.words
 
 
@@ -114,12 +116,12 @@ def test_a_job_can_be_cancelled_while_its_clip_cannot_be_stored(trials, mode):
     trials.assert_nothing_left()
 
 
-@pytest.mark.parametrize("name", ["clocks an hour ahead for 3 s", "clocks an hour behind for 3 s"])
+@pytest.mark.parametrize("name", OF_CLOCKS)
 def test_every_job_outlasts_clocks_that_jump(trials, name):
     if trials.cluster.clock is None:
         pytest.skip("a database that is a file has the clock of its programs")
     tally = Tally()
-    trial(trials, FAULTS[name], tally)
+    trial(trials, OF_CLOCKS[name], tally)
     assert (tally.lost, tally.twice, tally.left) == (0, 0, 0), tally.words
     # An hour without a word takes a model off offer; the next beat brings it back.
     trials.wait_completed(trials.create(SHORT), SHORT)
