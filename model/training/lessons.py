@@ -55,8 +55,8 @@ CUT = 3
 # video but the first do, and between which noise levels it made them of true ones. It learns to
 # draw what was asked for, whatever became of it.
 OWN, OWN_NOISE = 0.4, (0.4, 0.9)
-# How often a clip is shown as drawn wrong, to be mended, and at which noise levels: above them
-# nothing is wrong yet, below them it is too late.
+# How often a clip that was drawn wrong as well is shown so, to be mended, and at which noise
+# levels: above them nothing is wrong yet, below them it is too late.
 BENT, BENT_NOISE = 0.5, (0.35, 0.9)
 # How much more a latent frame next to a given one weighs: a step there is seen as a seam.
 BESIDE_WEIGHT = 3.0
@@ -158,7 +158,7 @@ def draw_lesson(tokens: int, pools: list[Pool], generator: torch.Generator) -> L
     if goes_on and float(uniform(1)) < OWN:
         own = OWN_NOISE[0] + (OWN_NOISE[1] - OWN_NOISE[0]) * uniform(b)
     low, high = BENT_NOISE
-    bent = (uniform(b) < BENT * bucket.bent) & (low <= level) & (level <= high)
+    bent = clips.wrong & (uniform(b) < BENT) & (low <= level) & (level <= high)
     return Lesson(clips, spoken, clean, level, bent, own)
 
 

@@ -97,9 +97,9 @@ RECORD = len(FIELDS) + 2
 @dataclass(frozen=True, slots=True)
 class Clips:
     """Clips from the pool: normalised latents `[b, c, t, h, w]`, each object's scenes with its
-    token coverage `[b, t, h, w]`, the latents of the same scenes drawn wrong, if their bucket has
-    them (else the same), and the ids of a caption of each, `[b, l]`; `later` ones, known to the
-    host, do not open with the first of their frames.
+    token coverage `[b, t, h, w]`, the latents of the same scenes drawn wrong, and the ids of a
+    caption of each, `[b, l]`. Known to the host: `later` ones do not open with the first of their
+    frames, and of those that are not `wrong`, `bent` means nothing.
     """
 
     latents: Tensor
@@ -107,6 +107,7 @@ class Clips:
     bent: Tensor
     ids: Tensor
     later: Tensor
+    wrong: Tensor
 
     @property
     def scenes(self) -> Scenes:
@@ -122,13 +123,13 @@ class Clips:
         """The same clips on another device."""
         objects = tuple((scenes.to(device), cover.to(device)) for scenes, cover in self.objects)
         latents, bent, ids = (x.to(device) for x in (self.latents, self.bent, self.ids))
-        return Clips(latents, objects, bent, ids, self.later)
+        return Clips(latents, objects, bent, ids, self.later, self.wrong)
 
     def between(self, start: int, stop: int) -> "Clips":
         """Their latent frames `start` to `stop`."""
         latents, bent = (x[:, :, start:stop] for x in (self.latents, self.bent))
         objects = tuple((scenes, cover[:, start:stop]) for scenes, cover in self.objects)
-        return Clips(latents, objects, bent, self.ids, self.later)
+        return Clips(latents, objects, bent, self.ids, self.later, self.wrong)
 
 
 class Pool:
@@ -168,6 +169,7 @@ class Pool:
         self.ids = room("ids", torch.int16, capacity, SAID, language.MAX_LENGTH)
         # The host chooses clips by these, without waiting for the device.
         self.records = room("records", torch.float32, capacity, n, RECORD, device="cpu")
+        self.wrong = room("wrong", torch.uint8, capacity, device="cpu")
         self.count = room("count", torch.int64, 1, device="cpu")
 
     @property
@@ -184,8 +186,9 @@ class Pool:
         slots = (self.drawn + torch.arange(len(latents))) % self.capacity
         here = slots.to(self.latents.device)
         self.latents[here] = latents.to(self.latents)
-        if self.bucket.bent:
-            self.bent[here] = (latents if bent is None else bent).to(self.bent)
+        self.wrong[slots] = int(bent is not None)
+        if bent is not None:
+            self.bent[here] = bent.to(self.bent)
         self.coverage[here] = (cells * 255).round().to(self.coverage)
         self.ids[here] = ids.to(self.ids)
         self.records[slots] = records
@@ -221,8 +224,8 @@ class Pool:
         coverage = (self.coverage[here].float() / 255).unbind(1)
         objects = tuple(zip(map(_scenes, records), coverage, strict=True))
         bent = self.bent[here] if self.bucket.bent else latents
-        later = self.records[index, 0, -1] > 0
-        return Clips(latents, objects, bent, self.ids[here, said].long(), later)
+        later, wrong = self.records[index, 0, -1] > 0, self.wrong[index] > 0
+        return Clips(latents, objects, bent, self.ids[here, said].long(), later, wrong)
 
 
 def new_pools(channels: int, clips: int, *, folder: Path | None, device: str) -> list[Pool]:

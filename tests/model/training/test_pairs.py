@@ -150,7 +150,7 @@ def test_the_throw_away_head_asks_of_each_token_what_covers_it():
     latents = torch.zeros(1, TINY.in_channels, 1, 2, 8)
     ids, later = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, dtype=torch.bool)
     clips, swapped = (
-        Clips(latents, tuple(zip(pair, covers, strict=True)), latents, ids, later)
+        Clips(latents, tuple(zip(pair, covers, strict=True)), latents, ids, later, later)
         for covers in ((left, right), (right, left))
     )
     tokens = torch.eye(4)[None] * 4

@@ -20,7 +20,7 @@ def clips_of(batch: scenes.Scenes, frames: int, covered: float = 1) -> Clips:
     latents = torch.zeros(len(batch), TINY.in_channels, frames, 4, 4)
     coverage = torch.full((len(batch), frames, 2, 2), float(covered))
     ids = torch.randint(2, 300, (len(batch), 12), generator=torch.Generator().manual_seed(3))
-    return Clips(latents, ((batch, coverage),), latents, ids, batch.phase > 0)
+    return Clips(latents, ((batch, coverage),), latents, ids, batch.phase > 0, batch.phase < 0)
 
 
 def lesson_of(clips: Clips, clean: torch.Tensor, own: torch.Tensor | None = None) -> Lesson:
@@ -96,7 +96,7 @@ def test_of_two_objects_each_is_looked_at_where_it_is():
         (s, c[:, None].expand(-1, 2, -1, -1)) for s, c in zip(pair, covers, strict=True)
     )
     ids = torch.ones(12, 8, dtype=torch.long)
-    clips = Clips(latents, objects, latents, ids, pair[0].phase > 0)
+    clips = Clips(latents, objects, latents, ids, pair[0].phase > 0, pair[0].phase < 0)
     looked = [0, 0]
     for scenes_, coverage, which, part in refl.views(clips):
         k = int(part(latents).mean() > 1.5)

@@ -174,16 +174,18 @@ def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clip
         clips = lesson.clips
         twos += len(clips.objects) == 2
         is_wrong = (clips.bent != clips.latents).flatten(1).any(1)
-        wrong += int(is_wrong[lesson.bent].sum())
+        assert is_wrong[lesson.bent].all()
+        assert not lesson.bent[~clips.wrong].any()
+        wrong += int(clips.wrong.sum())
         assert (lesson.level[lesson.bent] > 0.2).all()
         bent += int(lesson.bent.sum())
         plain += int((~lesson.bent).sum())
     assert 0.05 < bent / plain < 0.3
-    assert 0.2 * bent < wrong < 0.8 * bent  # half of them were drawn wrong
+    assert 0.2 < wrong / (bent + plain) < 0.8  # every second batch of most buckets
     assert lengths[1] > 60 and lengths[3] > 30 and lengths[7] > 60 and cut > 3
     assert 17 == max(lengths) and lengths[17] > 20
     assert own > 10
-    assert 95 < twos < 185
+    assert 112 < twos < 194  # 153 are expected
 
 
 def test_noise_levels_cover_all_and_lean_to_where_the_prompt_decides():
@@ -202,7 +204,7 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
     batch = scenes.sample(64, generator, later=1.0)
     latents, ids = torch.zeros(64, 1, 7, 2, 2), torch.ones(64, 8, dtype=torch.long)
     objects = ((batch, torch.zeros(64, 7, 1, 1)),)
-    clips = Clips(latents, objects, latents, ids, batch.phase > 0)
+    clips = Clips(latents, objects, latents, ids, batch.phase > 0, batch.phase < 0)
     clean = draw_clean(clips, generator, next(b for b in BUCKETS if b.name == "wide"))
     assert clean.any(1).all()
     assert not clean.all(1).any()
