@@ -218,7 +218,7 @@ def trial(trials: Trials, fault: Fault, tally: Tally) -> None:
             tally.twice += trials.completions(job_id) > 1
         except AssertionError as error:
             tally.lost += 1
-            tally.words.append(f"lost {job_id}: {error}")
+            tally.words.append(f"lost {job_id}: {error} {trials.last_words(job_id)}")
     try:
         trials.assert_nothing_left()
     except AssertionError:

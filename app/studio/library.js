@@ -6,6 +6,7 @@ import { isOpen } from "./words.js";
 const PAGE = 100; // the most that the server tells at once
 const NEWEST = 24;
 const videos = new Map();
+const gone = new Set(); // ids; an answer that was on its way may still name them
 const listeners = new Set();
 
 let listed = []; // ids of the present search, newest first
@@ -41,6 +42,7 @@ function changed() {
 
 /** Takes what the server said about a video; what it did not say stays. */
 export function put(video) {
+  if (gone.has(video.id)) return;
   const known = videos.get(video.id);
   videos.set(video.id, known ? { ...known, ...video } : video);
   changed();
@@ -53,6 +55,7 @@ export function add(video) {
 }
 
 export function forget(id) {
+  gone.add(id);
   videos.delete(id);
   listed = listed.filter((each) => each !== id);
   changed();
@@ -90,7 +93,8 @@ async function load() {
 /** Lists these, each once. Within a second they stay as they were given. */
 function list(ids) {
   const made = (id) => videos.get(id).created_at;
-  const sorted = [...new Set(ids)].sort((one, other) => made(other) - made(one));
+  const there = [...new Set(ids)].filter((id) => videos.has(id));
+  const sorted = there.sort((one, other) => made(other) - made(one));
   if (sorted.length > listed.length) changed();
   listed = sorted;
 }

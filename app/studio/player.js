@@ -16,6 +16,7 @@ import { isOpen, length, moment, pixels, sides, state } from "./words.js";
 const LOOK_MS = 2500;
 
 let id = null;
+let drawn = null; // the id that the view was last drawn for
 let playing = null; // the id whose file is shown, or on its way
 let watching = null; // stops the playing of parts while the others are being made
 let onLeave = () => {};
@@ -47,9 +48,9 @@ export async function open(wanted) {
 /** Stops showing it. */
 export function close() {
   id = null;
+  drawn = null;
   playing = null;
-  watching?.abort();
-  watching = null;
+  stopWatching();
   $("player-watch").hidden = true;
   $("video").pause();
   $("video").removeAttribute("src");
@@ -57,9 +58,16 @@ export function close() {
   $("preview").removeAttribute("src");
 }
 
+function stopWatching() {
+  watching?.abort();
+  watching = null;
+}
+
 function draw() {
   const video = id && library.get(id);
-  if (!video) return;
+  if (!video) return id && id === drawn ? lost() : undefined;
+  drawn = id;
+  if (video.status === "failed") stopWatching();
   const { width, height } = sides(video.size);
   $("screen").style.aspectRatio = `${width} / ${height}`;
   $("screen").style.setProperty("--shape", width / height);
@@ -76,6 +84,13 @@ function draw() {
   develop(video);
   facts(video);
   if (video.status === "completed") load(video);
+}
+
+/** The video was deleted by somebody else. */
+function lost() {
+  close();
+  onLeave();
+  tell("This video was deleted.", true);
 }
 
 function offered(action, video) {
@@ -116,8 +131,7 @@ async function load(video) {
 function play(video, address) {
   const element = $("video");
   const seen = watching ? element.currentTime : 0;
-  watching?.abort();
-  watching = null;
+  stopWatching();
   element.setAttribute("aria-label", video.prompt);
   if (!api.key()) element.poster = api.contentPath(video.id, "thumbnail");
   element.src = address;
@@ -127,10 +141,11 @@ function play(video, address) {
 
 /** Offers to watch what is done of a long video, for as long as it is being made and shown. */
 async function offerParts(wanted) {
-  while (id === wanted && !watching && isOpen(library.get(wanted))) {
+  const waits = () => id === wanted && !watching && isOpen(library.get(wanted) ?? {});
+  while (waits()) {
     const there = library.get(wanted).status === "queued" ? 0 : await stream.seconds(wanted);
-    if (id !== wanted) return;
-    $("player-watch").hidden = !there || watching || !isOpen(library.get(wanted));
+    if (!waits()) return;
+    $("player-watch").hidden = !there;
     $("player-watch").textContent = `Watch the first ${length(there.toFixed(1))}`;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
@@ -201,6 +216,7 @@ async function act(action) {
 async function remove(video) {
   if (!(await confirmed("Delete this video? It cannot be brought back.", "Delete"))) return;
   await api.remove(video.id);
+  if (id === video.id) close();
   onLeave();
   library.forget(video.id);
   tell("Deleted.");

@@ -95,9 +95,16 @@ class Trials:
 
     def completions(self, job_id: str) -> int:
         """How often workers say that they completed a job."""
-        logs = (part.log for name, part in self.cluster.parts.items() if "worker" in name)
-        lines = (line for log in logs for line in log.read_text().splitlines() if job_id in line)
-        return sum('"job.completed"' in line for line in lines)
+        return sum('"job.completed"' in line for line in self._said(job_id))
+
+    def last_words(self, job_id: str) -> str:
+        """What a worker said of the job's last failure, or nothing."""
+        failures = [line for line in self._said(job_id) if '"job.failed"' in line]
+        return failures[-1] if failures else ""
+
+    def _said(self, job_id: str) -> list[str]:
+        logs = [part.log for name, part in self.cluster.parts.items() if "worker" in name]
+        return [line for log in logs for line in log.read_text().splitlines() if job_id in line]
 
     def learn(self) -> None:
         """What the clips are, and how long the long one takes, when nothing is disturbed."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from model.memory import compute_dtype
 from model.training import evaluate, export, reward, train_detector, train_transformer, train_vae
 from model.training.train_transformer import TransformerRun
 from model.training.weights import load_vae
@@ -129,7 +130,7 @@ def run(stage: str, options: argparse.Namespace) -> None:
         export.export(runs / "transformer", options.weights, KINORA)
     elif stage == "detector":
         minutes = options.minutes or 12
-        vae = load_vae(runs / "exported").to(torch.bfloat16)
+        vae = load_vae(runs / "exported").to(compute_dtype("cpu"))
         train_detector.train(runs, vae, minutes=minutes, seed=options.seed)
     else:
         evaluate.evaluate(

@@ -20,6 +20,7 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
+from model.memory import compute_dtype
 from model.training import led, reading
 from model.training.footage import Drawn, draw_batch
 from model.training.pools import BUCKETS, Pool, new_pools
@@ -76,7 +77,7 @@ def fill(
     os.setsid()  # Ctrl-C is for the trainer, which ends this process
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as in `parallel.py`
-    vae = load_vae(vae_folder).to(torch.bfloat16).requires_grad_(requires_grad=False)
+    vae = load_vae(vae_folder).to(compute_dtype("cpu")).requires_grad_(requires_grad=False)
     pools = new_pools(vae.config.z_dim, clips, folder=folder, device="cpu")
     tokenizer = reading.plain_tokenizer(text)
     while os.getppid() == parent:

@@ -10,6 +10,8 @@ that a GPU would mostly wait for its next one.
 import torch
 from torch import Tensor, nn
 
+from model.memory import compute_dtype
+
 MOMENTUM, DECAY = 0.95, 0.01
 #: Coefficients of the iteration that brings all singular values near 1 (Jordan et al. 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -165,7 +167,8 @@ def orthogonal(x: Tensor) -> Tensor:
     """The nearest matrices with equal singular values to `[g, m, n]`, about (Newton-Schulz)."""
     a, b, c = NEWTON_SCHULZ
     tall = x.shape[1] > x.shape[2]
-    y = x.bfloat16().mT if tall else x.bfloat16()
+    y = x.to(compute_dtype(x.device))
+    y = y.mT if tall else y
     y = y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         gram = y @ y.mT

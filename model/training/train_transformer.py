@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental import _config as fx_config
 
+from model.memory import compute_dtype
 from model.training import checkpoints, language, refl, reward
 from model.training.filling import Filling, start_filling
 from model.training.learner import TINY, Learner, remade, take_weights, to_compute
@@ -64,7 +65,6 @@ class TransformerRun:
     workers: int = 1  # processes that compute gradients, this one included
     loaders: int = 0  # processes that draw clips, for a trainer that encodes them itself
     device: str = "cpu"
-    bf16: bool = True
     start: Path | None = None  # a checkpoint folder to begin with, instead of random weights
     reward: Path | None = None  # a reward model to learn from as well, once shapes are drawn at all
 
@@ -160,8 +160,8 @@ def train(run: TransformerRun) -> None:
         take_weights(learner, run.start)
     learner.to(run.device)
     weights = Weights(learner, lr=run.lr, ema=0.996, plain=PLAIN, held=HELD)
-    if run.bf16:
-        to_compute(learner, torch.bfloat16)
+    dtype = compute_dtype(run.device)
+    to_compute(learner, dtype)
     spent, seed = 0.0, run.seed
     if (found := checkpoints.load(run.folder / "state")) is not None:
         weights.restore(found[0])
@@ -170,7 +170,6 @@ def train(run: TransformerRun) -> None:
     pools = _pools(run)
     filling, filler = None, None
     if run.loaders:
-        dtype = torch.bfloat16 if run.bf16 else torch.float32
         vae = load_vae(run.vae).to(run.device, dtype).requires_grad_(requires_grad=False)
         filling = Filling(vae, pools, run.folder, tokens=run.tokens, seed=seed, loaders=run.loaders)
     else:

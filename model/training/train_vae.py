@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from model.memory import compute_dtype
 from model.training import checkpoints, rendering, scenes, trajectories
 from model.training.log import Log
 from model.training.optim import Weights
@@ -68,7 +69,6 @@ class VaeRun:
     kl: float = 5e-5
     seed: int = 0
     device: str = "cpu"
-    bf16: bool = True
     polish: Path | None = None  # train on the decoder in this folder's `vae`, the encoder as it is
 
 
@@ -160,7 +160,6 @@ def train(run: VaeRun) -> None:
     torch.manual_seed(run.seed)
     vae = VAE(TINY_VAE) if run.polish is None else load_vae(run.polish).train()
     vae.to(run.device)
-    compute = torch.bfloat16 if run.bf16 else torch.float32
     if run.polish is None:
         initialise(vae)
     else:
@@ -168,7 +167,7 @@ def train(run: VaeRun) -> None:
             decodes = name.startswith("decoder.") and ".attentions." not in name
             parameter.requires_grad_(decodes)
     weights = Weights(vae, lr=run.lr)
-    vae.to(compute)
+    vae.to(compute_dtype(run.device))
     spent = 0.0
     if (found := checkpoints.load(run.folder / "state")) is not None:
         tensors, meta = found

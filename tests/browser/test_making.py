@@ -81,6 +81,25 @@ def test_the_first_seconds_are_watched_while_the_others_are_being_made(page):
     assert page.url.endswith(made)
 
 
+def test_a_video_that_is_cancelled_while_it_is_watched_is_asked_for_no_more(page):
+    page.click("#toggle-options")
+    page.fill("[name=num_inference_steps]", "16")
+    page.fill("[name=seconds]", "20")
+    make(page, "a white boat sails left")
+    page.click("#queue .job .title")
+    page.click("#player-watch:has-text('Watch the first')")
+    plays(page)
+    page.click("#player-cancel")
+    expect(page.locator("#player-state")).to_have_text("Cancelled")
+    expect(page.locator("#video")).to_be_hidden()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _look in range(2):
+        with page.expect_request("**/v1/videos?limit=24"):
+            pass
+    assert [url for url in asked if "stream" in url] == []
+
+
 def test_a_dropped_picture_is_the_first_frame(page, service):
     picture = io.BytesIO()
     Image.new("RGB", (300, 400), "seagreen").save(picture, "PNG")

@@ -75,3 +75,37 @@ def test_a_cancelled_video_is_no_longer_offered_to_watch(alone, open_page, spec)
     parts.store.fail(job.id, claimed.attempt, "cancelled", "It was cancelled.")
     expect(page.locator("#player-state")).to_have_text("Cancelled")
     expect(page.locator("#player-watch")).to_be_hidden()
+
+
+def test_a_video_that_somebody_else_deletes_is_left(alone, open_page, spec):
+    address, parts = alone
+    job, _ = parts.store.create(spec)
+    page = open_page(f"{address}/#/video/{job.id}")
+    expect(page.locator("#player-title")).to_have_text(spec.prompt)
+    parts.store.delete(job.id)
+    expect(page.locator("#home")).to_be_visible()
+    expect(page.locator("#notices")).to_contain_text("This video was deleted.")
+
+
+def test_a_list_that_was_asked_for_before_a_deletion_does_not_bring_the_video_back(
+    alone, open_page, finish, spec
+):
+    made = finish(spec)
+    page = open_page(alone[0])
+    tile = page.locator(f'#grid a[data-id="{made}"]')
+    expect(tile).to_be_visible()
+    lists = "**/v1/videos?limit=24"
+    late = []
+    page.route(lists, lambda route, _: late.append((route, route.fetch())))
+    while not late:
+        page.wait_for_timeout(20)
+    tile.click()
+    page.click("[data-do=delete]")
+    page.click("#confirm-yes")
+    expect(tile).to_have_count(0)
+    page.unroute(lists)
+    [(route, answer)] = late
+    route.fulfill(response=answer)
+    with page.expect_response(lists):  # the look after it: the late one has been taken by then
+        pass
+    expect(tile).to_have_count(0)
