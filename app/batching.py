@@ -34,9 +34,10 @@ TURN_S = 5.0
 KEEP_S = 30 * 24 * 3600.0
 
 INPUT_GONE = {
-    "code": "file_not_found",
     "message": "The input file was deleted.",
+    "type": "invalid_request_error",
     "param": "input_file_id",
+    "code": "file_not_found",
 }
 
 log = structlog.get_logger()

@@ -22,10 +22,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from obstore.exceptions import BaseError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from app.contract.limits import LimitReached
 
@@ -188,14 +189,15 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def validation_error(_request: Request, exc: RequestValidationError) -> JSONResponse:
-        return fault_answer(from_validation(exc.errors()))
+        return fault_answer(from_validation(exc.errors(), names_at=1))
 
     @app.exception_handler(ClientDisconnect)
     def client_left(_request: Request, _exc: ClientDisconnect) -> JSONResponse:
         return fault_answer(InvalidRequest("The connection closed before the body was complete."))
 
+    @app.exception_handler(PoolTimeout)  # all connections wait for it already
     @app.exception_handler(OperationalError)
-    def database_down(_request: Request, exc: OperationalError) -> JSONResponse:
+    def database_down(_request: Request, exc: SQLAlchemyError) -> JSONResponse:
         log.error("database.failed", exc_info=exc)
         fault = Unavailable("The database does not answer.", headers={"retry-after": "2"})
         return fault_answer(fault)
@@ -240,18 +242,19 @@ def _from_http(request: Request, exc: HTTPException) -> RequestFault:
 def _methods(request: Request) -> list[str]:
     """What can be done at a path; Starlette names only the methods of the first route it tried."""
     found: set[str] = set()
-    for router in request.app.state.routers:
+    for router in (request.app.router, *request.app.state.routers):
         for route in router.routes:
-            match, _ = route.matches(request.scope)
-            if match is not Match.NONE:
-                found |= route.methods
-    return sorted(found)
+            if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+                found |= route.methods or set()
+    return sorted(found or {"GET", "HEAD"})  # of the files for the page of the API, not a route
 
 
-def from_validation(errors: Sequence[Any]) -> InvalidRequest:
-    """The first of pydantic's errors as a sentence that names the field."""
+def from_validation(errors: Sequence[Any], names_at: int = 0) -> InvalidRequest:
+    """The first of pydantic's errors as a sentence that names the field. FastAPI says before the
+    name where that is: in the query, in a header.
+    """
     error = errors[0]
-    path = [str(part) for part in error["loc"] if part not in ("query", "path", "body", "header")]
+    path = [str(part) for part in error["loc"][names_at:]]
     param = ".".join(path) or None
     said, kind = error["msg"], error["type"]
     if kind == "missing":

@@ -23,6 +23,8 @@ from app.contract.store import Store
 LOOK_S = 0.5
 #: Jobs whose place in the queue is counted anew at a look, in turns: it costs several queries each.
 COUNTS = 20
+#: Stages in which there are pictures of a job.
+PICTURED = (Stage.DENOISE, Stage.DECODE)
 
 log = structlog.get_logger()
 
@@ -143,6 +145,8 @@ class Following:
                     found = await asyncio.to_thread(self._look, self._outdated())
                 except SQLAlchemyError as error:
                     log.warning("database.unready", error=str(error))
+                except Exception:  # no thread to spare, perhaps; everybody else waits for the next
+                    log.exception("following.failed")
                 else:
                     self._tell(found)
             await self._pause(began)
@@ -171,6 +175,8 @@ class Following:
     def _look(self, before: dict[str, Seen | None]) -> dict[str, Seen]:
         """All of the jobs as they are now. Runs on a thread."""
         jobs = self._store.get_all(before)
+        pictured = [i for i, job in jobs.items() if job.stage in PICTURED and not job.finished]
+        pictures = self._previews.get_all(pictured)
         found: dict[str, Seen] = {}
         for turn, (job_id, seen) in enumerate(before.items()):
             job = jobs.get(job_id)
@@ -183,9 +189,7 @@ class Following:
                 eta_s = self._store.eta_s(job)
             else:
                 ahead, eta_s = (seen.ahead, seen.eta_s) if seen is not None else (None, None)
-            watchable = job.stage in (Stage.DENOISE, Stage.DECODE)
-            preview = self._previews.get(job_id) if watchable else None
-            found[job_id] = Seen(job, ahead, eta_s, preview)
+            found[job_id] = Seen(job, ahead, eta_s, pictures.get(job_id))
         return found
 
     def _tell(self, found: dict[str, Seen]) -> None:

@@ -49,8 +49,9 @@ class Hooks:
             body["model"] = settings.moderation_model
         try:
             answer = self._ask(settings.moderation_url, settings.moderation_key, body)
-            results = enumerate(answer["results"])
-            bad = {place: result["categories"] for place, result in results if result["flagged"]}
+            # An answer that leaves a text out has not looked at it.
+            pairs = enumerate(zip(body["input"], answer["results"], strict=True))
+            bad = {place: result["categories"] for place, (_, result) in pairs if result["flagged"]}
             named = {name for all_ in bad.values() for name, is_it in all_.items() if is_it}
         except BROKEN as error:
             log.warning("moderation.failed", error=type(error).__name__)
@@ -91,6 +92,7 @@ class Hooks:
         try:
             answer = self._ask(settings.prompt_expander_url, settings.prompt_expander_key, body)
             text = " ".join(answer["choices"][0]["message"]["content"].replace("\0", "").split())
+            text.encode()  # half of a surrogate pair can be stored nowhere
         except (*BROKEN, AttributeError) as error:
             log.warning("prompt_expander.failed", error=type(error).__name__)
             text = ""

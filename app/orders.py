@@ -204,7 +204,7 @@ def _seeded(spec: JobSpec, copy: int) -> JobSpec:
 
 
 def _text(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{seconds:g}"
+    return None if seconds is None else str(seconds).removesuffix(".0")
 
 
 def _same(source: Source, spec: JobSpec) -> str | None:

@@ -2,13 +2,14 @@
 order.
 
 The official SDK sends a create again when it timed out, without an idempotency key, so the same
-body arriving as a declared retry is answered with the first job. Two deliberate equal requests
-are two jobs.
+body arriving as a declared retry is answered with the first job; where the first sending is still
+under way, it is answered with the retry's. Two deliberate equal requests are two jobs.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Request
@@ -62,6 +63,8 @@ class Sent:
     fingerprint: str
     #: the batch that it is a line of; such a request waits for all others
     batch_id: str | None = None
+    #: when, by this process's clock
+    at: float = field(default_factory=time.monotonic)
 
     @property
     def owner(self) -> str:
@@ -141,6 +144,8 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
             batch_id=sent.batch_id,
             body_hash=sent.fingerprint,
             idempotency_key=sent.attempt.key,
+            is_retry=sent.attempt.is_retry,
+            within_s=_within_s(parts, sent),
         )
     except DuplicateKey as error:
         raise _contradicts(error) from None
@@ -152,17 +157,25 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
             for job_id in ids:
                 parts.blobs.delete_prefix(input_prefix(job_id))
     if needed:
-        for job in jobs:
-            parts.queue.announce(job)
+        parts.queue.wake(worded.model, [job.id for job in jobs])
     return jobs
 
 
+def _within_s(parts: Parts, sent: Sent) -> float:
+    """How old a job of the same request may be: one that a retry repeats, or one of a retry that
+    overtook this request, which took longer than its client waited.
+    """
+    window_s = parts.settings.duplicate_window_s
+    return window_s if sent.attempt.is_retry else min(window_s, time.monotonic() - sent.at)
+
+
 def _contradicts(error: DuplicateKey) -> Conflict:
-    return Conflict(str(error).capitalize() + ".", param="idempotency-key")
+    said = str(error)
+    return Conflict(f"{said[:1].upper()}{said[1:]}.", param="idempotency-key")
 
 
 def fingerprint_of(fields: dict[str, Any]) -> str:
-    """A hash of everything the request says, its files included."""
+    """A hash of everything the request says, its files included. Raises InvalidRequest."""
 
     def plain(value: object) -> str:
         if isinstance(value, UploadFile):
@@ -171,7 +184,10 @@ def fingerprint_of(fields: dict[str, Any]) -> str:
             return f"file:{digest}"
         raise TypeError(type(value))
 
-    text = json.dumps(fields, sort_keys=True, default=plain)
+    try:
+        text = json.dumps(fields, sort_keys=True, default=plain)
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 
-import redis
 import structlog
 from obstore.exceptions import BaseError as StorageError
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,7 +35,7 @@ def run(settings: Settings, stopped: threading.Event) -> None:
             if settings.orphan_hours and began >= orphans_at:
                 remove_orphans(store, blobs, settings.orphan_hours * 3600)
                 orphans_at = began + EVERY_S
-        except (SQLAlchemyError, redis.RedisError, StorageError, OSError) as error:
+        except (SQLAlchemyError, StorageError, OSError) as error:
             log.warning("sweep.failed", error=str(error))
         stopped.wait(max(0.0, settings.sweep_s - (time.monotonic() - began)))
     queue.close()

@@ -1,5 +1,6 @@
 """The courier's round: jobs of lost workers, missing wake-ups, deleted and expired outputs."""
 
+import redis
 import structlog
 
 from app.contract.blobs import Blobs
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 def sweep(store: Store, queue: Queue, blobs: Blobs, settings: Settings) -> None:
     """One round. Two couriers at once do no harm: every move is guarded, and spare messages too.
 
-    Raises what the database, Redis or the storage raise; the next round does what was left.
+    Raises what the database or the storage raise; the next round does what was left.
     """
     store.upkeep.shorten_leases(settings.lease_s)
     requeue_lost(store, settings.max_losses)
@@ -58,10 +59,15 @@ def tell(lost: Lost) -> None:
 
 def announce_missing(store: Store, queue: Queue) -> None:
     """Wakes workers as often as queued jobs outnumber the waiting messages of their model: Redis
-    may have been restarted empty, or a worker killed between taking a message and claiming.
+    may have been restarted empty, or a worker killed between taking a message and claiming. While
+    Redis is away the rest of the round is done all the same.
     """
     for model, waiting in store.upkeep.waiting_by_model(ANNOUNCED_S).items():
-        missing = waiting - queue.depth(model)
+        try:
+            missing = waiting - queue.depth(model)
+        except redis.RedisError as error:
+            log.warning("queue.unreachable", error=str(error))
+            return
         if missing > 0:
             log.info("queue.announced_again", model=model, messages=missing)
             queue.wake(model, [""] * missing)

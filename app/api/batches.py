@@ -16,6 +16,7 @@ from app.contract.batches import Batch, BatchEnded, BatchNotFound, BatchStatus
 from app.contract.pages import CursorNotFound
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.parts import Parts, PartsOf
+from app.submission import AttemptOf
 
 WINDOW = "24h"
 
@@ -94,7 +95,9 @@ class BatchPage(BaseModel):
 
 
 @router.post("", responses=COMMON, openapi_extra=body_of(BatchCreate))
-def create_batch(caller: CallerOf, fields: BodyFields, parts: PartsOf) -> BatchObject:
+def create_batch(
+    caller: CallerOf, attempt: AttemptOf, fields: BodyFields, parts: PartsOf
+) -> BatchObject:
     """Have a file of requests worked through within 24 hours, behind all other work."""
     wanted = validated(BatchCreate, fields)
     file = uploads.find(parts, caller.owner, wanted.input_file_id, "input_file_id", ("batch",))
@@ -106,6 +109,7 @@ def create_batch(caller: CallerOf, fields: BodyFields, parts: PartsOf) -> BatchO
         input_file_id=file.id,
         labels=wanted.metadata or {},
         output_expire_s=None if expires is None else expires.seconds,
+        within_s=parts.settings.duplicate_window_s if attempt.is_retry else 0.0,
     )
     return shown(parts, batch)
 

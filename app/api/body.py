@@ -6,7 +6,6 @@ a list of objects arrives as `parts[][prompt]` … then `parts[][seconds]` …, 
 zipped by position.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -19,11 +18,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from app.api.fields import MAX_NAMES, read_json
 from app.edge import UPLOADS
 from app.errors import InvalidRequest
 from app.parts import Parts
 
-MAX_FIELDS = 256
 MAX_FILES = 8
 #: Bytes of a text beside a file that is to be kept: such a form is larger than what memory holds.
 MAX_LABEL_BYTES = 64 * 2**10
@@ -72,14 +71,12 @@ BodyFields = Annotated[dict[str, Any], Depends(body_fields)]
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """A JSON object; anything else is refused, also what JSON lacks (NaN, half surrogates)."""
+    """A JSON object; anything else is refused."""
     try:
-        fields = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
-        if rb"\ud" in body.lower():
-            json.dumps(fields, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        fields = read_json(body)
+    except ValueError as error:
         raise InvalidRequest(
-            f"The body is not JSON: {_plain(error)}.", code="invalid_json"
+            f"The body cannot be read as JSON: {error}.", code="invalid_json"
         ) from None
     if not isinstance(fields, dict):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
@@ -146,7 +143,7 @@ async def _read_form(request: Request) -> FormData:
         request.headers,
         watched(),  # pyright: ignore[reportArgumentType]  (an async generator, as it asks)
         max_files=MAX_FILES,
-        max_fields=MAX_FIELDS,
+        max_fields=MAX_NAMES,
         max_part_size=held,
     )
     try:
@@ -159,13 +156,3 @@ async def _read_form(request: Request) -> FormData:
         await form.close()
         raise InvalidRequest("The form ends before its last boundary.", code="invalid_form")
     return form
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _plain(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "it is not valid UTF-8 text"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

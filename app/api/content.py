@@ -40,9 +40,13 @@ def answer(request: Request, blobs: Blobs, file: StoredFile, redirect_s: float =
     With `redirect_s`, a 307 to where the storage itself serves the file for so long, if it does.
     """
     try:
-        size = blobs.info(file.key).size_bytes
+        return _answer(request, blobs, file, redirect_s)
     except BlobNotFound:
         raise NotFound("The video is no longer available.", code="video_expired") from None
+
+
+def _answer(request: Request, blobs: Blobs, file: StoredFile, redirect_s: float) -> Response:
+    size = blobs.info(file.key).size_bytes
     headers = {
         "etag": file.etag,
         "last-modified": formatdate(int(file.modified), usegmt=True),

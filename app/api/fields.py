@@ -25,6 +25,8 @@ T = TypeVar("T", bound=BaseModel)
 
 #: Seeds above this could not be echoed exactly to a client whose JSON numbers are doubles.
 MAX_SEED = 2**53 - 1
+#: Names that a JSON object may have, as a form may: each unknown one costs a kilobyte.
+MAX_NAMES = 256
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -72,13 +74,45 @@ def _flag(value: Any) -> Any:
     return value
 
 
+def read_json(text: bytes | str) -> Any:
+    """What a JSON text says. Raises ValueError, also for what JSON lacks (NaN, half surrogates) and
+    for an object with too many names, or with one twice, of whose values one would be ignored.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise ValueError("it is not valid UTF-8 text") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_NAMES:
+        raise ValueError(f"an object has more than {MAX_NAMES} names")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name[:80]!r} is there twice")
+        found[name] = value
+    return found
+
+
 def parsed(value: Any) -> Any:
     """A list or an object, which may be JSON text in a form."""
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return read_json(value)
+    except ValueError:
         raise PydanticCustomError("invalid_value", "holds text that is not JSON") from None
 
 
@@ -236,8 +270,11 @@ class Shot(Fields):
 
 
 MAX_SHOTS = 20
+#: Of a million mistakes the first is told, and the others are not even looked for.
 Storyboard = Annotated[
-    list[Shot], BeforeValidator(parsed), Field(min_length=1, max_length=MAX_SHOTS)
+    list[Shot],
+    Field(min_length=1, max_length=MAX_SHOTS, fail_fast=True),
+    BeforeValidator(parsed),
 ]
 
 

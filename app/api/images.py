@@ -16,6 +16,7 @@ from app import orders
 from app.api.access import SentOf
 from app.api.body import BodyFields
 from app.api.document import COMMON, ERRORS, EVENTS, MAKING, body_of
+from app.api.events import HEADERS
 from app.api.fields import validated
 from app.api.objects import Picture, Pictures
 from app.api.schemas import ImageEdit, ImageGenerate
@@ -64,7 +65,7 @@ async def _answer(
     linked = address.rstrip("/") if wanted.response_format == "url" else None
     if wanted.stream:
         events = _events(parts, jobs[0], wanted.partial_images or 0, linked, kind)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
     given = False
     try:
         async with asyncio.timeout(parts.settings.image_wait_s):

@@ -13,6 +13,7 @@ from app.parts import PartsOf
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(caller_of)])
 
 
+@router.get("/", include_in_schema=False)  # else it would name a model, by no name
 @router.get("", responses=COMMON)
 def list_models(parts: PartsOf) -> ModelList:
     """The models that can be asked for."""

@@ -33,7 +33,9 @@ EventType = Literal[
     "batch.cancelled",
 ]
 EventTypes = Annotated[
-    list[EventType], BeforeValidator(parsed), Field(min_length=1, description="What to be told of.")
+    list[EventType],
+    Field(min_length=1, fail_fast=True, description="What to be told of."),
+    BeforeValidator(parsed),
 ]
 Name = Annotated[Text, Field(min_length=1, max_length=256, description="For people to read.")]
 Url = Annotated[Text, Field(min_length=1, max_length=2048, description="Where events are sent.")]

@@ -11,8 +11,11 @@ from app.contract import limits
 from app.contract.database import now
 from app.contract.job import DuplicateKey, Job, JobSpec, Stage, Status
 from app.contract.keys import ApiKey
-from app.contract.rows import job_of
+from app.contract.rows import job_of, visible
 from app.contract.tables import idempotency, jobs
+
+#: Marks, in `extra`, a job that a client library's retry made.
+RETRY = "retry"
 
 
 def new_job_id() -> str:
@@ -92,6 +95,21 @@ def promise(connection: sa.Connection, row: dict[str, Any], key: str) -> None:
     kept = {"owner": row["owner"], "key": key, "job_id": row["id"]}
     kept |= {"body_hash": row["body_hash"] or "", "created_at": now()}
     connection.execute(sa.insert(idempotency).values(kept))
+
+
+def first_of_body(
+    connection: sa.Connection, owner: str, body_hash: str, within_s: float, *, retries: bool = False
+) -> Job | None:
+    """The newest job made from the same request body in the last `within_s` seconds; with
+    `retries`, of those that a client library's retry made.
+    """
+    made = jobs.c.created_at
+    query = visible(owner).where(
+        jobs.c.body_hash == body_hash, made > now() - within_s, made <= now()
+    )
+    newest = query.order_by(made.desc()).limit(None if retries else 1)
+    found = map(job_of, connection.execute(newest))
+    return next((job for job in found if not retries or RETRY in job.extra), None)
 
 
 def first_of_key(

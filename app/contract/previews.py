@@ -1,5 +1,6 @@
 """Small pictures of running jobs, for those who watch. They live in Redis, for a minute."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +39,18 @@ class Previews:
 
     def get(self, job_id: str) -> Preview | None:
         """The newest picture of a job, if there is one."""
+        return self.get_all([job_id]).get(job_id)
+
+    def get_all(self, job_ids: Sequence[str]) -> dict[str, Preview]:
+        """The newest pictures of those of the jobs that have one, asked for together."""
         try:
-            version, picture = self._redis.hmget(_key(job_id), "version", "")
+            with self._redis.pipeline(transaction=False) as all_:
+                for job_id in job_ids:
+                    all_.hmget(_key(job_id), "version", "")
+                found = zip(job_ids, all_.execute(), strict=True)
         except redis.RedisError:
-            return None
-        return None if version is None else Preview(int(version), picture)
+            return {}
+        return {job_id: Preview(int(v), picture) for job_id, (v, picture) in found if v is not None}
 
     def drop(self, job_id: str) -> None:
         """Removes the picture of a job that has ended."""

@@ -8,8 +8,6 @@ import structlog
 from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
 from kombu.exceptions import OperationalError
 
-from app.contract.job import Job
-
 TASK = "render"
 CONNECT_TIMEOUT_S = 2
 
@@ -21,8 +19,8 @@ def queue_name(model_id: str) -> str:
     return f"render.{model_id}"
 
 
-def celery_app(redis_url: str) -> Any:
-    """Celery as Kinora uses it.
+def celery_app(redis_url: str, silence_s: float = 30.0) -> Any:
+    """Celery as Kinora uses it; Redis may say nothing for `silence_s` seconds.
 
     Messages are acknowledged when they are received, since the lease in the row brings a job back
     when its worker dies; Celery's redelivery would run long jobs twice.
@@ -47,7 +45,7 @@ def celery_app(redis_url: str) -> Any:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": 86400,
-            "socket_timeout": 30,
+            "socket_timeout": silence_s,
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "socket_keepalive": True,
             "health_check_interval": 10,
@@ -64,22 +62,19 @@ class Queue:
     """The sending side: wakes workers and counts waiting messages. Safe between threads."""
 
     def __init__(self, redis_url: str) -> None:
-        self._celery = celery_app(redis_url)
+        # Whoever asks for a video waits for it, also for one that takes all and answers nothing.
+        self._celery = celery_app(redis_url, CONNECT_TIMEOUT_S)
         client: Any = redis.Redis
         self._redis = client.from_url(
             redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=CONNECT_TIMEOUT_S
         )
 
-    def announce(self, job: Job) -> bool:
-        """Sends the wake-up for a queued job; call it after the row is committed.
-
-        An unreachable Redis is no error for the job, as the courier announces it again: then this
-        returns False.
-        """
-        return self.wake(job.spec.model, (job.id,))
-
     def wake(self, model_id: str, job_ids: Iterable[str]) -> bool:
-        """Sends one message for each job of the model."""
+        """Sends one message for each queued job of the model; call it after the rows are committed.
+
+        An unreachable Redis is no error for the jobs, as the courier announces them again: then
+        this returns False.
+        """
         try:
             for job_id in job_ids:
                 self._celery.send_task(TASK, (job_id,), queue=queue_name(model_id), retry=False)

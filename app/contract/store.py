@@ -11,13 +11,13 @@ lost its lease and woke up again can change nothing.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from app.contract import creation, eta, line, moves
+from app.contract import creation, eta, limits, line, moves
 from app.contract.batches import Batches
 from app.contract.checkpoints import Checkpoints
 from app.contract.creation import Draft
@@ -85,16 +85,24 @@ class Store:
         batch_id: str | None = None,
         body_hash: str | None = None,
         idempotency_key: str | None = None,
+        is_retry: bool = False,
+        within_s: float = 0.0,
     ) -> tuple[list[Job], bool]:
         """Stores the queued jobs of one request, all or none; returns them and True, or the first
-        job of this idempotency key and False. Raises DuplicateKey when the key came with another
+        job of the same request and False. Raises DuplicateKey when the key came with another
         `body_hash` before, and LimitReached when there is no room for the jobs.
 
         `key` is whose limits count, `max_queued` how many jobs may wait in all. The first job
-        stands for the request when it is sent again.
+        stands for the request when it is sent again: with its idempotency key or, without one, as a
+        retry. Such a job is `within_s` seconds old at most: what a retry repeats, and what a retry
+        made that overtook this request.
         """
         if any(draft.webhook_url is not None for draft in drafts):
             self.webhooks.secret_of(owner)  # now, since whoever tells of the end only reads it
+        if is_retry:
+            drafts = [
+                replace(draft, extra=draft.extra | {creation.RETRY: True}) for draft in drafts
+            ]
         common = {"owner": owner, "key_id": key.id if key is not None else "", "batch_id": batch_id}
         rows = [
             creation.row_of(draft, **common, body_hash=None if at else body_hash)
@@ -103,6 +111,11 @@ class Store:
         try:
             with self.database.write() as connection:
                 first = creation.first_of_key(connection, owner, idempotency_key, body_hash)
+                if idempotency_key is None and body_hash is not None and within_s:
+                    limits.lock(connection)  # so that of two at once one sees the other
+                    first = creation.first_of_body(
+                        connection, owner, body_hash, within_s, retries=not is_retry
+                    )
                 if first is not None:
                     return [first], False
                 stored = [creation.insert(connection, row, key, max_queued) for row in rows]
@@ -123,15 +136,8 @@ class Store:
 
     def recent(self, owner: str, body_hash: str, within_s: float) -> Job | None:
         """The newest job made from the same request body in the last `within_s` seconds."""
-        query = (
-            visible(owner)
-            .where(jobs.c.body_hash == body_hash, jobs.c.created_at > now() - within_s)
-            .order_by(jobs.c.created_at.desc())
-            .limit(1)
-        )
         with self.database.read() as connection:
-            found = connection.execute(query).first()
-        return job_of(found) if found is not None else None
+            return creation.first_of_body(connection, owner, body_hash, within_s)
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """The job as it is now. Raises JobNotFound, also for a deleted one."""

@@ -5,6 +5,10 @@ import json
 import zlib
 
 import pytest
+from pydantic import ValidationError
+
+from app.api.schemas import VideoCreate
+from app.api.webhooks import EndpointCreate
 
 PNG = "data:image/png;base64,"
 NOT_BASE64 = PNG + "%%%"
@@ -31,6 +35,9 @@ BAD_FIELDS = [
     ({"negative_prompt": "x" * 101}, "negative_prompt"),
     ({"colour": "red"}, "colour"),
     ({"output_path": "/tmp/x"}, "output_path"),
+    ({"path": "/tmp/x"}, "path"),
+    ({"body": "red"}, "body"),
+    ({"metadata": {"query": 5}}, "metadata.query"),
     ({"model": "wan-99"}, "model"),
     ({"model": ""}, "model"),
     ({"model": 7}, "model"),
@@ -150,6 +157,8 @@ def test_a_bad_field_is_refused_by_its_name_in_a_form(client, fields, param):
         '{"prompt": "x", "metadata": {"\\ud800": "in UTF-16"}}'.encode("utf-16"),
         b"\xff\xfe",
         b"[" * 100_000,
+        b'{"prompt": "one", "prompt": "another"}',
+        b'{"prompt": "x", "metadata": {"take": "1", "take": "2"}}',
         b'{"seed": ' + b"1" * 10_000 + b"}",
     ],
     ids=lambda body: repr(body[:20]),
@@ -159,6 +168,52 @@ def test_a_body_that_is_not_a_json_object_is_refused(client, body):
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] in ("invalid_json", "invalid_value")
     assert_nothing_stored(client)
+
+
+def test_an_object_of_too_many_names_is_refused_before_each_is_looked_at(client):
+    body = {"prompt": "x", "metadata": {str(number): number for number in range(257)}}
+    answer = client.post("/v1/videos", json=body)
+    assert_refused(client, answer, None)
+    assert answer.json()["error"]["message"] == (
+        "The body cannot be read as JSON: an object has more than 256 names."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (VideoCreate, {"prompt": "x", "storyboard": [1] * 99}),
+        (VideoCreate, {"prompt": "x", "storyboard": [{"prompt": "", "seconds": 1}] * 99}),
+        (EndpointCreate, {"name": "n", "url": "u", "event_types": ["x"] * 99}),
+    ],
+)
+def test_of_many_mistakes_in_a_list_one_is_looked_for(kind, fields):
+    with pytest.raises(ValidationError) as refused:
+        kind.model_validate(fields)
+    assert refused.value.error_count() == 1
+
+
+def test_a_body_is_refused_at_whatever_depth_its_reader_ends(client):
+    headers = {"content-type": "application/json"}
+    for depth in range(960, 1000):
+        body = b'{"prompt": "x", "metadata": ' + depth * b"[" + depth * b"]" + b"}"
+        assert client.post("/v1/videos", content=body, headers=headers).status_code == 400
+    assert_nothing_stored(client)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("metadata", r'{"take": "\ud800"}'),
+        ("metadata", r'{"\uD800": "1"}'),
+        ("metadata", '{"take": "1", "take": "2"}'),
+        ("storyboard", '[{"prompt": "x", "seconds": 1, "seconds": 2}]'),
+        ("input_reference", r'{"image_url": "\ud800"}'),
+    ],
+)
+def test_json_in_a_form_is_read_as_strictly_as_a_body(client, field, text):
+    form = [("prompt", (None, "x")), (field, (None, text))]
+    assert_refused(client, client.post("/v1/videos", files=form), field)
 
 
 @pytest.mark.parametrize(

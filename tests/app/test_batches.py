@@ -174,6 +174,28 @@ def test_a_batch_whose_jobs_cannot_be_made_expires(sdk, server, monkeypatch):
     wait(sdk, batch, "expired")
 
 
+def test_lines_whose_file_is_deleted_are_refused_in_the_usual_shape(sdk, server):
+    with server.parts.store.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM workers")  # so no line becomes a job
+    batch = wait(sdk, started(sdk, line("a")), "in_progress")
+    sdk.files.delete(batch.input_file_id)
+    batch = wait(sdk, batch, "completed")
+    error = lines_of(sdk, batch.error_file_id)["a"]["response"]["body"]["error"]
+    assert {"message", "type", "param", "code"} == set(error)
+    assert ("input_file_id", "file_not_found") == (error["param"], error["code"])
+
+
+def test_a_batch_that_the_client_sends_again_is_the_first_one(sdk):
+    batch = started(sdk, line("a"))
+    again = {
+        "input_file_id": batch.input_file_id,
+        "endpoint": "/v1/videos",
+        "completion_window": "24h",
+    }
+    retry = sdk.batches.create(**again, extra_headers={"x-stainless-retry-count": "1"})
+    assert batch.id == retry.id != sdk.batches.create(**again).id
+
+
 def test_a_batch_runs_behind_everything_else(sdk, server):
     batch = started(sdk, line("a"))
     submitted(server, batch, 1)

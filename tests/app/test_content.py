@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from app.contract.blobs import Blobs
+
 DATA = bytes(range(256)) * 4
 
 
@@ -162,7 +164,24 @@ def test_a_folder_serves_downloads_itself_even_when_redirects_are_wanted(setting
     assert (answer.status_code, answer.content) == (200, DATA)
 
 
+def test_a_video_that_is_removed_while_it_is_asked_for_is_gone(client, video, monkeypatch):
+    info = Blobs.info
+
+    def look_and_remove(blobs, key):
+        found = info(blobs, key)
+        blobs.delete(key)
+        return found
+
+    monkeypatch.setattr(Blobs, "info", look_and_remove)
+    answer = client.get(video)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "video_expired")
+
+
 def test_a_wrong_method_is_told_which_ones_are_right(client, video):
     answer = client.delete(video)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
     assert client.put("/v1/videos").headers["allow"] == "GET, POST"
+    for path in ("/openapi.json", "/static-offline-docs/swagger-ui.css"):
+        answer = client.delete(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+        assert "; GET and HEAD is." in answer.json()["error"]["message"]

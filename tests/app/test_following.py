@@ -90,6 +90,21 @@ def test_many_jobs_are_read_with_one_statement(store, previews, spec, statements
     assert len(alone) <= len(ids)  # each was read once to be cancelled
 
 
+def test_a_machine_with_no_thread_to_spare_ends_no_stream(store, previews, spec, monkeypatch):
+    to_thread, failed = asyncio.to_thread, []
+
+    async def to_thread_later(*given):
+        if not failed:
+            failed.append(given)
+            raise RuntimeError("can't start new thread")
+        return await to_thread(*given)
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread_later)
+    job, _ = store.create(spec)
+    ((*_, last),) = follow_all(store, previews, [job.id], lambda: store.cancel(job.id))
+    assert failed and last.job.status == "failed"
+
+
 def test_a_picture_alone_is_a_change(store, previews, spec):
     job, _ = store.create(spec)
     claimed = store.claim(spec.model, "worker-1", 60)

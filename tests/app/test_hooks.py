@@ -50,6 +50,8 @@ BROKEN = [
     {},
     [],
     {"results": [{}], "choices": []},
+    {"results": [], "choices": []},
+    httpx.Response(200, text=r'{"choices": [{"message": {"content": "a ball \ud83d"}}]}'),
     {"results": None, "choices": [{"message": {"content": None}}]},
 ]
 

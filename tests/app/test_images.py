@@ -117,6 +117,7 @@ def test_a_stream_shows_pictures_on_the_way(client):
     with working(client.parts, draw_in_steps):
         answer = post(client, stream=True, partial_images=2)
     assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["x-accel-buffering"] == "no"
     data = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:6] == "data: "]
     assert [told["type"] for told in data] == [
         "image_generation.partial_image",

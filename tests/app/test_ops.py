@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -48,12 +49,23 @@ def test_a_database_that_is_gone_is_a_503_in_the_usual_shape(settings, serve, tm
         assert client.get("/readyz").status_code == 503
 
 
+def test_a_database_whose_connections_all_wait_is_a_503(client, monkeypatch):
+    pool = client.parts.store.database.engine.pool
+    monkeypatch.setattr(pool, "_timeout", 0.1)
+    with ExitStack() as held:
+        for _ in range(pool.size() + pool._max_overflow):
+            held.enter_context(client.parts.store.database.read())
+        answer = client.get("/v1/videos")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+
+
 def test_models_are_those_of_the_workers(client):
     (model,) = client.get("/v1/models").json()["data"]
     assert (model["id"], model["object"], model["owned_by"]) == ("tiny", "model", "kinora")
     assert (model["modes"], model["max_seconds"]) == (["text", "image"], 10.125)
     for name in ("tiny", "sora-2", "sora-2-pro", "sora-2-2025-12-08"):
         assert client.get(f"/v1/models/{name}").json() == model
+    assert client.get("/v1/models/").json()["data"] == [model]
     for name in ("org/none", "org%2Fnone", "wan-99"):
         answer = client.get(f"/v1/models/{name}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

@@ -6,6 +6,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app import orders
+from app.api.schemas import VideoCreate
+from app.auth import Caller
+from app.submission import Attempt, Sent
+
 
 def create(client, **fields):
     answer = client.post("/v1/videos", json={"prompt": "a red cube", **fields})
@@ -90,6 +95,7 @@ def test_each_encoding_of_the_same_request_gives_the_same_job(client):
     assert specs[0] == specs[1] == specs[2]
     assert (specs[0].frames, specs[0].fps, specs[0].seed) == (25, 12, 7)
     assert answers[0].json()["seconds"] == "2"
+    assert create(client, seconds="2.0833333")["seconds"] == "2.0833333"
 
 
 def test_a_video_is_found_again_and_others_are_not(client):
@@ -232,12 +238,14 @@ def test_a_list_is_narrowed_by_words_and_by_status(client, finish):
 
 
 def test_a_repeated_idempotency_key_gives_the_first_job_back(client):
-    key = {"idempotency-key": "k1"}
+    key = {"idempotency-key": "Take-1"}
     body = {"prompt": "a red cube"}
     first = client.post("/v1/videos", json=body, headers=key).json()
     assert client.post("/v1/videos", json=body, headers=key).json() == first
     other = client.post("/v1/videos", json={"prompt": "a blue cube"}, headers=key)
-    assert (other.status_code, other.json()["error"]["param"]) == (409, "idempotency-key")
+    error = other.json()["error"]
+    assert (other.status_code, error["param"]) == (409, "idempotency-key")
+    assert error["message"] == "Idempotency key 'Take-1' was already used with another request."
     assert len(client.get("/v1/videos").json()["data"]) == 1
 
 
@@ -257,6 +265,18 @@ def test_the_sdks_own_retry_gives_the_first_job_back_and_a_second_request_a_seco
     assert retry == first
     second = client.post("/v1/videos", json=body, headers={"x-stainless-retry-count": "0"}).json()
     assert second["id"] != first["id"]
+
+
+def test_a_retry_that_overtakes_a_slow_create_makes_no_second_video(client):
+    def sent(*, is_retry):
+        attempt = Attempt(key=None, is_retry=is_retry)
+        return Sent(caller=Caller("", None), attempt=attempt, fingerprint="the same")
+
+    wanted = VideoCreate(prompt="a red cube")
+    slow, second, third = sent(is_retry=False), sent(is_retry=True), sent(is_retry=True)
+    made = [orders.create(client.parts, wanted, one).id for one in (second, third, slow)]
+    assert len(set(made)) == 1
+    assert orders.create(client.parts, wanted, sent(is_retry=False)).id not in made
 
 
 def test_a_full_queue_is_a_429_with_a_time_to_come_back(settings, serve, client):

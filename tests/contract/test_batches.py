@@ -10,15 +10,15 @@ from app.contract.pages import CursorNotFound
 from app.contract.tables import batches, files
 
 
-def create(store, owner="a"):
-    return store.batches.create(
-        owner=owner,
-        key_id="",
-        endpoint="/v1/videos",
-        input_file_id="file-1",
-        labels={"k": "v"},
-        output_expire_s=None,
-    )
+def create(store, owner="a", **changes):
+    given = {
+        "key_id": "",
+        "endpoint": "/v1/videos",
+        "input_file_id": "file-1",
+        "labels": {"k": "v"},
+        "output_expire_s": None,
+    }
+    return store.batches.create(owner=owner, **(given | changes))
 
 
 def keep(store, file_id, owner="a", **given):
@@ -33,6 +33,21 @@ def test_a_batch_is_worked_on_by_one_process_at_a_time(store):
     assert batch.id == store.batches.hold(batch.id, 0).id
     other = create(store)
     assert {batch.id, other.id} == {store.batches.take(60).id for _ in range(2)}
+
+
+def test_a_batch_that_a_clock_put_back_left_held_is_worked_on(store):
+    batch = create(store)
+    store.batches.hold(batch.id, 3600)
+    assert batch.id == store.batches.take(60).id
+    store.batches.hold(batch.id, 500)  # as long as a lease may be
+    assert store.batches.take(60) is None
+
+
+def test_a_batch_that_is_asked_for_again_is_the_first_one(store):
+    first = create(store)
+    assert first.id == create(store, within_s=60).id
+    others = create(store, owner="b", within_s=60), create(store, labels={}, within_s=60)
+    assert first.id not in {create(store).id, *(other.id for other in others)}
 
 
 def test_lines_become_jobs_or_are_refused_and_are_counted(store, spec):

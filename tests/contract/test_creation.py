@@ -53,6 +53,25 @@ def test_a_recent_job_is_found_by_its_body(store, spec):
     assert store.recent("a", "1", -1) is None
 
 
+def test_retries_of_one_request_make_one_job_and_so_does_what_they_repeat(store, spec):
+    ids = []
+
+    def create(*, is_retry=True, within_s=60):
+        given = {"owner": "a", "body_hash": "1", "is_retry": is_retry, "within_s": within_s}
+        ids.append(store.create(spec, **given)[0].id)
+
+    threads = [threading.Thread(target=create) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    create(is_retry=False)
+    assert len(ids) == 7 and 1 == len(set(ids)) == store.waiting()
+    create(is_retry=False, within_s=-1)  # sent when the retry had its answer
+    create(is_retry=False, within_s=60)
+    assert ids[-1] == ids[0] != ids[-2]
+
+
 def test_the_jobs_of_one_request_are_stored_together_or_not_at_all(store, spec):
     drafts = [Draft(spec=replace(spec, seed=seed)) for seed in range(3)]
     jobs, created = store.create_all(drafts, owner="a", idempotency_key="k", body_hash="1")

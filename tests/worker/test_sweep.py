@@ -2,6 +2,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.contract.job import Output, Status, input_key, output_key
+from app.contract.queue import Queue
 from app.contract.tables import jobs
 from worker.sweep import sweep
 
@@ -99,6 +100,19 @@ def test_a_deleted_job_goes_with_its_blobs(place, model_spec):
     round_of(place)
     assert [input_key(other.id, "i")] == [blob.key for blob in place.blobs.list()]
     assert place.store.upkeep.deleted() == []
+
+
+def test_a_deleted_job_goes_while_redis_is_away(place, model_spec, tmp_path):
+    job, waiting = (place.store.create(model_spec)[0] for _ in range(2))
+    place.blobs.put(output_key(job.id, 1, "v"), b"x", "video/mp4")
+    age(place, 60)
+    place.store.delete(job.id)
+    away = Queue(f"unix://{tmp_path / 'nothing.sock'}")
+    sweep(place.store, away, place.blobs, place.settings)
+    away.close()
+    assert list(place.blobs.list()) == []
+    round_of(place)
+    assert place.queue.depth(waiting.spec.model) == 1
 
 
 def test_an_expired_video_is_removed_and_its_job_is_not(place, model_spec):
