@@ -49,9 +49,11 @@ def examine(
     the Redis and the database that the settings name are examined.
     """
     renders = embedded or bool(checkpoints)
+    keeps = embedded or str(settings.data) in f"{settings.database_url} {settings.storage_url}"
+    written = (settings.data, "--data DIR") if keeps else (Path(tempfile.gettempdir()), "TMPDIR")
     checks: dict[str, Callable[[], str]] = {
         "python": check_python,
-        "disk": lambda: check_disk(settings.data),
+        "disk": lambda: check_disk(*written),
         "ffmpeg": check_ffmpeg,
         "torch": lambda: check_torch(wanted=renders),
         "storage": lambda: check_storage(settings),
@@ -76,16 +78,16 @@ def check_python() -> str:
     return found
 
 
-def check_disk(data: Path) -> str:
-    """The data folder can be written and has room."""
-    folder = next(path for path in (data, *data.parents) if path.is_dir())
+def check_disk(wanted: Path, choice: str) -> str:
+    """The folder can be written and has room; `choice` names another one."""
+    folder = next(path for path in (wanted, *wanted.parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     if not os.access(folder, os.W_OK):
-        raise Trouble(f"{folder} cannot be written", "Choose another folder: --data DIR.")
+        raise Trouble(f"{folder} cannot be written", f"Choose another folder: {choice}.")
     if free < MIN_FREE_BYTES:
         raise Trouble(
             f"only {free / 2**30:.1f} GiB are free at {folder}",
-            "Free some, or choose another --data DIR.",
+            f"Free some, or choose another folder: {choice}.",
         )
     return f"{free / 2**30:.0f} GiB free at {folder}"
 
@@ -166,7 +168,8 @@ def check_database(settings: Settings, *, embedded: bool) -> str:
         ) from None
     if not current:
         raise Trouble(
-            f"{shown} lacks tables of this version", "Start `kinora api` once: it migrates."
+            f"{shown} is not at this version",
+            "Start `kinora api` once: it migrates, or says why it cannot.",
         )
     return f"{shown} is at this version"
 

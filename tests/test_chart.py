@@ -76,6 +76,31 @@ def test_every_container_runs_without_privileges() -> None:
         assert "memory" in container["resources"]["limits"]
 
 
+def test_other_settings_are_other_pods() -> None:
+    def pods(**settings: str) -> list[dict]:
+        parts = rendered(settings=settings)
+        return [part["spec"]["template"] for part in parts if part["kind"] == "Deployment"]
+
+    before, after = pods(), pods(KINORA_MAX_QUEUED="0")
+
+    assert before == pods()
+    assert [former == latter for former, latter in zip(before, after, strict=True)] == [False] * 3
+
+
+def test_an_api_that_is_to_end_takes_connections_until_nobody_is_sent_to_it() -> None:
+    (api,) = [
+        part
+        for part in rendered()
+        if part["metadata"]["name"].endswith("-api") and part["kind"] == "Deployment"
+    ]
+    pod = api["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    waits_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+    assert 0 < waits_s < pod["terminationGracePeriodSeconds"]
+
+
 def test_the_chart_sets_only_what_kinora_reads() -> None:
     known = set(documentation(Settings)) | set(documentation(WorkerSettings)) | {"TMPDIR"}
     (settings,) = [part["data"] for part in rendered() if part["kind"] == "ConfigMap"]

@@ -52,6 +52,8 @@ SHORTAGES = (
     "unable to find an engine to execute this computation",
 )
 UNKNOWN = Failure("server_error", "The worker failed in an unexpected way.", True)
+#: Every code that `failure_of` gives.
+CODES = {code for _, code, _, _ in TABLE} | {"out_of_memory", UNKNOWN.code}
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -42,6 +42,8 @@ T = TypeVar("T")
 SEEN_S = 5.0
 #: Exit status of a worker whose checkpoint cannot be loaded: starting it again would not help.
 UNUSABLE = 3
+#: Exit status of a child whose GPU failed; its parent starts another.
+GPU_FAILED = 4
 
 log = structlog.get_logger()
 
@@ -74,6 +76,8 @@ class Child:
         self._stopping, self._unusable = stopping, unusable
         self._ready = threading.Event()
         self._place: Workplace | None = None
+        #: whether a child had a GPU: when that is lost, none computes on the CPU instead
+        self._had_gpu = Flag()
         #: jobs that were taken from former children, in memory that all of them share
         self._lost = RawValue("i", 0)
 
@@ -99,11 +103,30 @@ class Child:
         assert self._place is not None
         from worker.render import render
 
+        if not self._gpu_answers():
+            self._lost.value += 1  # the job that it failed with
+            self._wake(model, [""])
+            os._exit(GPU_FAILED)
         if not self._room():
             return  # the job stays queued, and the courier sends its message again
         job = self._place.store.claim(model, self._name, self._settings.lease_s)
         if job is not None:
             render(job, self._place)
+
+    def _gpu_answers(self) -> bool:
+        """Whether this process can still compute. After some of CUDA's errors it never can again:
+        each job that it took would fail at once, one after another, until the queue was empty.
+        """
+        import torch
+
+        if not torch.cuda.is_initialized():
+            return True
+        try:
+            torch.cuda.synchronize(self._device())
+        except RuntimeError as error:
+            log.critical("gpu.failed", error=str(error).partition("\n")[0])
+            return False
+        return True
 
     def _room(self) -> bool:
         """Whether there is space for a job's files; else it would only fail here."""
@@ -125,7 +148,7 @@ class Child:
             from worker.abilities import capabilities_of  # torch: a lost job must not wait for it
 
             capabilities = capabilities_of(
-                self._place.pipeline, self._worker.served_id, _device(self._worker)
+                self._place.pipeline, self._worker.served_id, self._device()
             )
         except Exception:
             log.exception("checkpoint.unusable", folder=str(self._worker.checkpoint))
@@ -164,7 +187,7 @@ class Child:
         worker = self._worker
         if worker.torch_threads:
             torch.set_num_threads(worker.torch_threads)
-        device = _device(worker)
+        device = self._device()
         dtype = compute_dtype(device) if worker.dtype == "auto" else getattr(torch, worker.dtype)
         # Of a large clip on a CPU, most time is the VAE's. On a GPU nobody has compared its dtypes.
         vae_dtype = dtype if device == "cpu" else torch.float32
@@ -191,6 +214,15 @@ class Child:
             stopping=self._stopping.is_set,
         )
 
+    def _device(self) -> str:
+        import torch
+
+        if self._worker.device != "auto":
+            return self._worker.device
+        if torch.cuda.is_available():
+            self._had_gpu.set()
+        return "cuda" if self._had_gpu.is_set() else "cpu"
+
 
 def _insist(action: Callable[[], T]) -> T:
     """Repeats what needs the database until it answers: the worker may have been started first."""
@@ -200,14 +232,6 @@ def _insist(action: Callable[[], T]) -> T:
         except SQLAlchemyError as error:
             log.warning("database.unready", error=str(error))
             time.sleep(1.0)
-
-
-def _device(worker: WorkerSettings) -> str:
-    import torch
-
-    if worker.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return worker.device
 
 
 def _scratch(worker: WorkerSettings, name: str) -> Path:

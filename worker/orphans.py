@@ -22,9 +22,10 @@ def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
     """Removes objects older than this whose job or file has no row, and inputs and work of ended
     jobs; returns how many.
 
-    The age keeps what is just being stored, and lets a database be restored from a backup.
+    The age keeps what is just being stored, and lets a database be restored from a backup. What is
+    older than all of the database belongs to another: this one may be new, or named by mistake.
     """
-    before = time.time() - older_than_s
+    since, before = store.upkeep.since(), time.time() - older_than_s
     known: dict[str, Callable[[set[str]], set[str]]] = {
         "videos": store.upkeep.known,
         "inputs": store.upkeep.unfinished,  # of a job that was cancelled before any worker had it
@@ -37,7 +38,7 @@ def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
         for chunk in _chunks(blobs.list(folder)):
             rows = known_of({_id(blob) for blob in chunk})
             for blob in chunk:
-                if _id(blob) not in rows and blob.modified_at < before:
+                if _id(blob) not in rows and since < blob.modified_at < before:
                     blobs.delete(blob.key)
                     removed += 1
     if removed:

@@ -10,13 +10,16 @@ from app.contract import logs
 from app.contract.checkpoints import STATE, work_prefix
 from app.contract.job import Job, JobNotFound, MoveRefused, Output, Stage, Status, output_prefix
 from app.contract.upkeep import CANCELLED
-from worker.failures import failure_of
+from worker.failures import CODES, failure_of
 from worker.leftovers import remove_of, remove_other_attempts
 from worker.making import make
 from worker.metrics import ENDED
 from worker.patience import patiently
 from worker.progress import Cancelled, Lease, LeaseLost, Stopping
 from worker.workplace import Workplace
+
+for _outcome in ("completed", CANCELLED, "released", "lost", *CODES):
+    ENDED.labels(_outcome)  # from 0 on, as webhooks are counted (metrics.py)
 
 log = structlog.get_logger()
 

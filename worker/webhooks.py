@@ -6,6 +6,7 @@ from threading import BoundedSemaphore, Event, Thread
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.contract.events import PENDING
 from app.contract.outbox import Delivery
 from app.contract.sending import Sender
 from app.contract.settings import Settings
@@ -66,13 +67,14 @@ def _take(store: Store, settings: Settings, slots: BoundedSemaphore) -> list[Del
 def _make(store: Store, sender: Sender, delivery: Delivery, slots: BoundedSemaphore) -> None:
     try:
         answer = sender.send(delivery.url, delivery.secrets, delivery.event_id, delivery.body)
-        again = store.webhooks.outbox.record(delivery, answer)
+        status = store.webhooks.outbox.record(delivery, answer)
     except SQLAlchemyError as error:  # when its lease has run out it is made again
         log.warning("webhooks.failed", error=str(error))
         return
     finally:
         slots.release()
-    DELIVERIES.labels("delivered" if answer.accepted else "retried" if again else "failed").inc()
+    if status is not None:
+        DELIVERIES.labels("retried" if status == PENDING else status).inc()
     log.info(
         "webhook.sent",
         event_id=delivery.event_id,

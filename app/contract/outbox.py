@@ -82,10 +82,11 @@ class Outbox:
             taken = connection.execute(take.values(values).returning(deliveries.c.id)).scalars()
             return [_delivery(row) for row in connection.execute(_details(list(taken)))]
 
-    def record(self, delivery: Delivery, answer: Answer) -> bool:
-        """Writes down an attempt and what follows from it; returns whether another one will.
+    def record(self, delivery: Delivery, answer: Answer) -> str | None:
+        """Writes down an attempt; returns the status that the delivery has by it.
 
-        An attempt that took longer than its lease changes nothing but the list of attempts.
+        None is for one that changes nothing but the list of attempts, since it took longer than its
+        lease, or not even that, as the receiver is no more.
         """
         wait_s = BACKOFF_S[min(delivery.attempt, len(BACKOFF_S)) - 1]
         later = now() + wait_s
@@ -108,9 +109,9 @@ class Outbox:
         with self._database.write() as connection:
             still = sa.select(deliveries.c.id).where(deliveries.c.id == delivery.id)
             if connection.execute(still).first() is None:  # its endpoint was deleted meanwhile
-                return False
+                return None
             connection.execute(sa.insert(delivery_attempts).values(attempt))
-            return connection.execute(update).scalar() == PENDING
+            return connection.execute(update).scalar()
 
     def list(
         self,

@@ -199,6 +199,9 @@ class Settings:
             )
         if not 0 <= self.port < 2**16:
             raise SettingsError(f"KINORA_PORT is {self.port}, but must be below 65536")
+        for name in ("expire_hours", "orphan_hours"):  # or all would be too old at once
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{variable(name)} must be 0, which is never, or above")
         if not self.sweep_s > 0:
             raise SettingsError("KINORA_SWEEP_S must be above 0")
         if not 0 < self.heartbeat_s < self.lease_s:

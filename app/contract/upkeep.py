@@ -9,7 +9,7 @@ from app.contract import events
 from app.contract.database import Database, now
 from app.contract.job import Stage, Status
 from app.contract.settings import LONGEST_LEASE_S
-from app.contract.tables import checkpoints, idempotency, jobs
+from app.contract.tables import checkpoints, files, idempotency, jobs, keys
 
 CANCELLED = "cancelled"
 WORKER_LOST = "worker_lost"
@@ -160,6 +160,14 @@ class Upkeep:
         )
         with self._database.read() as connection:
             return connection.execute(query).scalar() or 0
+
+    def since(self) -> float:
+        """When the oldest of what this database knows was made; now, while it knows nothing."""
+        oldest = (sa.select(sa.func.min(table.c.created_at)) for table in (jobs, files, keys))
+        times = sa.union_all(*oldest).subquery("times")
+        first = sa.func.min(times.c[0], type_=sa.Double())
+        with self._database.read() as connection:
+            return connection.execute(sa.select(sa.func.coalesce(first, now()))).scalar_one()
 
     def known(self, job_ids: set[str]) -> set[str]:
         """Those of the ids that have a row."""

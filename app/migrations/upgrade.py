@@ -7,8 +7,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
-from app.contract.database import Database
+from app.contract.database import Database, DatabaseError
 
 #: Any number, the same for every process that migrates.
 ADVISORY_LOCK = 0x6B696E6F7261
@@ -16,7 +17,7 @@ ADVISORY_LOCK = 0x6B696E6F7261
 
 def upgrade(url: str) -> None:
     """Runs the missing revisions in one transaction; a second process that does so at the same time
-    waits and then finds nothing to do.
+    waits and then finds nothing to do. Raises DatabaseError for a newer program's database.
     """
     database = Database(url)
     try:
@@ -25,7 +26,13 @@ def upgrade(url: str) -> None:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:  # it knows no such revision
+                raise DatabaseError(
+                    f"the database is of a newer version ({error}). Start that version, or "
+                    "restore a backup from before it."
+                ) from None
     finally:
         database.close()
 

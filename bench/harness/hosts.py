@@ -67,7 +67,12 @@ class Hosts:
             self._start(number, name)
         self.cluster.urls = [f"http://{self.address(n)}:{API}" for n in range(len(self.names))]
         self.cluster.until(self.cluster.ready, "the hosts' APIs to be ready")
+        self.cluster.until(self._all_work, "the hosts' workers to be ready")
         return self
+
+    def _all_work(self) -> bool:
+        models = self.cluster.store.models.list()
+        return sum(model.workers for model in models) >= len(self.names)
 
     def __exit__(self, *_error: object) -> None:
         for name in self.names:

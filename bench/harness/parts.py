@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,12 @@ class Zygote:
                 stderr=file,
                 text=True,
             )
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the workers can do: the first thing that it says, once the checkpoint is loaded."""
         assert self._process.stdout is not None
-        self.capabilities = Capabilities.from_json(self._process.stdout.readline())
+        return Capabilities.from_json(self._process.stdout.readline())
 
     def fork(self, name: str, log: Path) -> int:
         """The process id of a new worker."""

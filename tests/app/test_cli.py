@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from app.client import Client
-from app.doctor import Trouble, check_redis
+from app.doctor import Trouble, check_redis, examine
 from app.embedded import redis_command
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,15 @@ def test_the_doctor_knows_the_services_own_port_and_tells_no_password(api, run):
     assert "ok   port: Kinora answers at http://127.0.0.1:" in out
     assert "FAIL redis: redis://:***@127.0.0.1:1/0" in out
     assert "hunter2" not in out + err
+
+
+def test_the_doctor_looks_at_the_folder_that_is_written_to(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "uploads"))
+    (tmp_path / "uploads").mkdir()
+    elsewhere = replace(settings, database_url="postgresql://db/kinora", storage_url="s3://clips")
+    for used, folder in ((settings, settings.data), (elsewhere, tmp_path / "uploads")):
+        _, disk, *_ = islice(examine(used, (), embedded=False), 2)
+        assert disk.said.endswith(f" {folder}")
 
 
 def test_the_doctor_of_a_worker_misses_no_package_of_the_api(settings):

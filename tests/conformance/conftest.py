@@ -59,7 +59,7 @@ def client(request):
     return request.param
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(tmp_path_factory, checkpoint, running):
     """A running service with a small random checkpoint, and a key, so that one is asked for."""
     folder = tmp_path_factory.mktemp("conformance")
@@ -67,7 +67,7 @@ def address(tmp_path_factory, checkpoint, running):
         yield url, folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def outcomes(request, address):
     """By client: what each thing that it tried came to. All clients work at the same time."""
     url, folder = address

@@ -1,11 +1,12 @@
 import subprocess
 import sys
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from app.contract.database import Database
+from app.contract.database import Database, DatabaseError
 from app.contract.tables import metadata
 from app.migrations.upgrade import is_current, upgrade
 
@@ -22,6 +23,18 @@ def test_a_database_is_current_after_the_upgrade_and_not_before(tmp_path):
     upgrade(url)
     upgrade(url)
     assert is_current(database)
+    database.close()
+
+
+def test_a_newer_versions_database_is_left_alone_and_said_to_be_one(tmp_path):
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    upgrade(url)
+    database = Database(url)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseError, match=r"newer version .*'9999'"):
+        upgrade(url)
+    assert not is_current(database)
     database.close()
 
 

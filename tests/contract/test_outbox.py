@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.contract.creation import Draft
+from app.contract.events import PENDING
 from app.contract.job import JobNotFound, Output
-from app.contract.outbox import BACKOFF_S, GIVE_UP_S
+from app.contract.outbox import BACKOFF_S, DELIVERED, GIVE_UP_S
 from app.contract.sending import Answer
 from app.contract.tables import deliveries, events
 from app.contract.webhooks import EndpointNotFound
@@ -136,8 +137,8 @@ def test_a_taken_delivery_is_nobody_elses_until_its_lease_ends(store, spec):
         connection.execute(sa.update(deliveries).values(lease_until=0))
     (second,) = take(store)
     assert (first.event_id, 2) == (second.event_id, second.attempt)
-    assert store.webhooks.outbox.record(second, ACCEPTED) is False
-    assert store.webhooks.outbox.record(first, REFUSED) is False  # too late to change anything
+    assert store.webhooks.outbox.record(second, ACCEPTED) == DELIVERED
+    assert store.webhooks.outbox.record(first, REFUSED) is None  # too late to change anything
     assert "delivered" == store.webhooks.outbox.list("")[0][0]["status"]
 
 
@@ -155,9 +156,10 @@ def test_what_failed_comes_back_later_and_later_for_72_hours(store, spec):
     store.complete(claimed(store, spec).id, 1, OUTPUT)
     waits = []
     while due := take(store):
-        again = store.webhooks.outbox.record(due[0], REFUSED)
+        status = store.webhooks.outbox.record(due[0], REFUSED)
         row = store.webhooks.outbox.list("")[0][0]
-        if not again:
+        assert status == row["status"]
+        if status != PENDING:
             break
         waits.append(round(row["next_at"] - row["attempts"][-1]["at"]))
         assert [] == take(store)
@@ -201,7 +203,7 @@ def test_a_deleted_endpoint_is_told_nothing_more(store, spec):
     store.complete(claimed(store, spec).id, 1, OUTPUT)
     (delivery,) = take(store)
     store.webhooks.delete(made.id, "")
-    assert store.webhooks.outbox.record(delivery, REFUSED) is False
+    assert store.webhooks.outbox.record(delivery, REFUSED) is None
     assert 0 == count(store, deliveries)
     with pytest.raises(EndpointNotFound):
         store.webhooks.get(made.id, "")

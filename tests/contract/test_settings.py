@@ -36,6 +36,8 @@ def test_a_child_process_gets_the_same_settings(tmp_path):
         ("HEARTBEAT_S", "30"),
         ("LEASE_S", "900"),
         ("SWEEP_S", "0"),
+        ("EXPIRE_HOURS", "-1"),
+        ("ORPHAN_HOURS", "-1"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable(name, value):

@@ -75,8 +75,8 @@ class Service:
         return answer.json()
 
     def create_slow(self):
-        """A job of some ten seconds, most of them denoising."""
-        return self.create(size="384x384", seconds="1", num_inference_steps=100, seed=1)
+        """A job of some seconds, most of them denoising."""
+        return self.create(size="384x384", seconds="1", num_inference_steps=50, seed=1)
 
     def get(self, job):
         return self.client.get(f"/videos/{job['id']}").json()

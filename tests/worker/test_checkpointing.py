@@ -40,11 +40,18 @@ def clip(place, job):
     return place.blobs.get(done.output_key)
 
 
+#: Files that nobody disturbed, by spec and preset: each is made once for all tests.
+UNDISTURBED = {}
+
+
 def whole(place, spec):
     """The file that nobody disturbed."""
-    job = place.store.create(spec)[0]
-    render(claim(place), place)
-    return clip(place, job)
+    key = spec, place.worker.encode_preset
+    if key not in UNDISTURBED:
+        job = place.store.create(spec)[0]
+        render(claim(place), place)
+        UNDISTURBED[key] = clip(place, job)
+    return UNDISTURBED[key]
 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 6, 8, 11, 13])

@@ -3,15 +3,17 @@
 import os
 import shutil
 import signal
+import sys
 import time
 from dataclasses import replace
 
 import pytest
+import torch
 from prometheus_client import REGISTRY
 
 from app.contract.job import Status
 from worker import metrics
-from worker.gpu import Child, Flag
+from worker.gpu import GPU_FAILED, Child, Flag
 
 
 @pytest.fixture
@@ -36,6 +38,33 @@ def test_a_worker_with_an_impossible_database_ends(child, monkeypatch):
     child._live()
     assert child._unusable.is_set()
     assert [os.getppid()] == [process for process, _ in told]
+
+
+def test_a_child_whose_gpu_failed_takes_no_job_and_ends(place, child, spec, monkeypatch):
+    """CUDA's part is played here: after such an error it answers every call with the same."""
+
+    def failed(_device):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", failed)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    job, messages = place.store.create(spec)[0], place.queue.depth(spec.model)
+    child._place = place
+    child._ready.set()
+    with pytest.raises(SystemExit) as ended:
+        child.work()
+    assert GPU_FAILED == ended.value.code
+    assert Status.QUEUED is place.store.get(job.id).status
+    assert messages + 1 == place.queue.depth(spec.model)  # for a worker that can
+
+
+def test_a_child_does_not_compute_on_the_cpu_where_the_former_one_lost_a_gpu(child, monkeypatch):
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    child._had_gpu.set()
+    child._live()
+    assert child._unusable.is_set()
 
 
 def test_jobs_of_children_that_died_are_counted_on_from_child_to_child(place, child, spec):

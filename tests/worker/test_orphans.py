@@ -1,5 +1,7 @@
 """Objects without a row, in a real folder."""
 
+import os
+
 import pytest
 
 from app.contract.blobs import Blobs
@@ -26,6 +28,8 @@ def store(settings):
 
 def test_what_no_row_names_is_removed_when_it_is_old(settings, store, spec):
     blobs, job = Blobs.open(settings), store.create(spec)[0]
+    with store.database.write() as connection:  # a file's time may lag a little behind
+        connection.exec_driver_sql("UPDATE jobs SET created_at = created_at - 60")
     file = store.files.create(
         file_id="file-1", owner="", key=None, purpose="vision", filename="x", size_bytes=1
     )
@@ -43,6 +47,18 @@ def test_what_no_row_names_is_removed_when_it_is_old(settings, store, spec):
     assert 0 == remove_orphans(store, blobs, older_than_s=60)
     assert len(lost) == remove_orphans(store, blobs, older_than_s=-60)
     assert kept == {blob.key for blob in blobs.list()}
+
+
+def test_a_new_database_takes_nothing_from_a_storage_that_was_there_before(settings, store, spec):
+    blobs = Blobs.open(settings)
+    for key in (output_key("video_0", 1, "v"), file_key("file-0")):
+        blobs.put(key, b"x", "video/mp4")
+        os.utime(settings.data / "blobs" / key, (1, 1))
+    assert 0 == remove_orphans(store, blobs, older_than_s=60)
+    store.keys.create("me")
+    store.create(spec)
+    assert 0 == remove_orphans(store, blobs, older_than_s=60)
+    assert 2 == len(list(blobs.list()))
 
 
 def test_the_segments_of_a_completed_job_are_no_orphans(settings, store, spec):

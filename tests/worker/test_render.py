@@ -11,6 +11,7 @@ import pytest
 import torch
 from obstore.exceptions import GenericError as StorageError
 from PIL import Image
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from app.contract import outputs
@@ -18,6 +19,7 @@ from app.contract.blobs import Blobs
 from app.contract.checkpoints import STATE, work_key
 from app.contract.job import Output, Stage, Status, input_key, output_key, output_prefix
 from worker.encode import Encoding
+from worker.failures import CODES
 from worker.progress import LeaseLost
 from worker.references import request_of
 from worker.render import _complete, _record, _record_timings, render
@@ -90,6 +92,12 @@ def test_a_job_becomes_a_stored_clip_with_a_thumbnail(place, spec, tmp_path):
     with Image.open(io.BytesIO(place.blobs.get(done.thumbnail_key))) as thumbnail:
         assert thumbnail.size == (64, 96)
     assert list(place.scratch.iterdir()) == []
+
+
+def test_the_first_job_that_ends_in_some_way_is_an_increase():
+    counter = "kinora_jobs_ended_total"
+    for outcome in ("completed", "cancelled", "released", "lost", *CODES):
+        assert REGISTRY.get_sample_value(counter, {"outcome": outcome}) is not None
 
 
 def test_the_steps_of_an_edit_are_not_measured_shorter_than_they_are(place, spec):
@@ -254,10 +262,9 @@ def test_a_full_disk_is_tried_again_elsewhere_and_then_fails(place, spec):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_full_scratch_disk_costs_an_attempt_and_not_the_job(place, spec):
-    spec = replace(spec, width=256, height=256, frames=33)
     job = claim(place, spec)
     place.scratch.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place.scratch], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", place.scratch], check=True)
     try:
         render(job, place)
         assert list(place.scratch.iterdir()) == []
@@ -270,20 +277,23 @@ def test_a_full_scratch_disk_costs_an_attempt_and_not_the_job(place, spec):
 
 
 class Interrupted(Blobs):
-    """A storage that does not answer now and then."""
+    """A storage that does not take anything when it is asked for the first time."""
 
     def put(self, key, data, content_type):
-        self.__class__.asked = getattr(self, "asked", 0) + 1
-        if self.asked % 2:
+        refused = self.__dict__.setdefault("refused", set())
+        if key not in refused:
+            refused.add(key)
             raise StorageError("503")
         return super().put(key, data, content_type)
 
 
-def test_a_storage_that_is_away_for_a_while_is_waited_for(place, spec):
+def test_a_storage_that_is_away_for_a_while_is_waited_for(place, spec, monkeypatch):
+    monkeypatch.setattr("worker.patience.FIRST_PAUSE_S", 0.01)
     job = claim(place, spec)
     patient = replace(place.worker, patience_s=60)
     render(job, replace(place, blobs=Interrupted(place.blobs._store), worker=patient))
     assert place.store.get(job.id).status is Status.COMPLETED
+    assert sum(segment.frames for segment in place.store.checkpoints.get(job.id).segments) == 9
 
 
 def test_a_completion_whose_answer_was_lost_is_one(place, spec):

@@ -7,9 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
 import pytest
+from prometheus_client import REGISTRY
 
 from app.contract.creation import Draft
 from app.contract.job import Output
+from app.contract.sending import Sender
 from app.contract.settings import Settings
 from app.contract.store import Store
 from worker import webhooks
@@ -114,6 +116,21 @@ def test_a_refused_event_is_sent_again_under_the_same_id(store, spec, receiver, 
 
 def attempts(store):
     return store.webhooks.outbox.list("")[0][0]["attempts"]
+
+
+def given_up():
+    return REGISTRY.get_sample_value("kinora_webhook_attempts_total", {"outcome": "failed"})
+
+
+def test_what_a_deleted_endpoint_refuses_is_not_counted_as_given_up(store, spec, receiver):
+    endpoint = store.webhooks.create("", "mine", receiver.url, ["video.completed"])
+    finished(store, spec)
+    (delivery,) = store.webhooks.outbox.take(1, 1, 60)
+    store.webhooks.delete(endpoint.id, "")
+    receiver.statuses, before, slots = [500], given_up(), threading.BoundedSemaphore()
+    slots.acquire()
+    webhooks._make(store, Sender(30, allow_private=True), delivery, slots)
+    assert (1, before) == (len(receiver.requests), given_up())
 
 
 def test_a_receiver_that_hangs_holds_up_nobody(store, spec, receiver, delivering):

@@ -10,6 +10,13 @@ envFrom:
   - secretRef: { name: {{ .Values.existingSecret }} }
 {{- end }}
 
+{{/* Prometheus is to ask each pod, at the port given. Other settings are other pods: they are read once. */}}
+{{- define "kinora.annotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+checksum/settings: {{ .root.Values.settings | toJson | sha256sum | quote }}
+{{- end }}
+
 {{/* No process needs a privilege, or to write anywhere but to its scratch volume and /tmp. */}}
 {{- define "kinora.podSecurity" -}}
 automountServiceAccountToken: false
