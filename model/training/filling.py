@@ -37,8 +37,11 @@ AHEAD = 12
 
 
 def next_bucket(drawn: list[float]) -> int:
-    """The bucket whose clips are shown most often, if so many were drawn of each."""
-    return min(range(len(BUCKETS)), key=lambda k: (drawn[k] + 0.5) / BUCKETS[k].wanted)
+    """The bucket whose clips are shown most often, if so many were drawn of each. Those of which
+    there are none come first: training waits until each has one.
+    """
+    wanted = [(n > 0, (n + 0.5) / b.wanted) for n, b in zip(drawn, BUCKETS, strict=True)]
+    return wanted.index(min(wanted))
 
 
 def together(k: int, tokens: int) -> int:
