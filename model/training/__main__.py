@@ -4,14 +4,19 @@ Every stage goes on from its last checkpoint when it is started again.
 """
 
 import argparse
+import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
+from model import CheckpointError
 from model.memory import compute_dtype
 from model.training import evaluate, export, reward, train_detector, train_transformer, train_vae
+from model.training.learner import averaged
 from model.training.train_transformer import TransformerRun
 from model.training.weights import load_vae
 
@@ -45,6 +50,18 @@ KINORA = {
 }
 
 
+def above(least: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    """What reads a number of the command line that must be above `least`."""
+
+    def read(text: str) -> float:
+        if not least < (value := kind(text)) < math.inf:
+            raise argparse.ArgumentTypeError(f"must be above {least}, not {text}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse tells of an invalid int
+    return read
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line; exits with a message for a wrong flag."""
     parser = argparse.ArgumentParser(prog="python -m model.training", description=__doc__)
@@ -52,26 +69,35 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="training state (runs/)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where to export")
     parser.add_argument("--start", type=Path, help="checkpoint whose transformer to train further")
-    parser.add_argument("--minutes", type=float, help="length of the stage (its own default)")
+    parser.add_argument(
+        "--minutes", type=above(0, float), help="length of the stage (its own default)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=above(0), default=torch.get_num_threads())
     parser.add_argument(
         "--workers",
-        type=int,
+        type=above(0),
         default=1,
         help="processes that train the transformer, or score, together (1)",
     )
-    parser.add_argument("--tokens", type=int, default=4200, help="of a transformer's step (4200)")
-    parser.add_argument("--clips", type=int, default=40_000, help="drawn for it (40000)")
     parser.add_argument(
-        "--loaders", type=int, default=0, help="processes that draw its clips, for a GPU (0)"
+        "--tokens", type=above(0), default=4200, help="of a transformer's step (4200)"
     )
-    parser.add_argument("--lr", type=float, default=1.5e-3, help="its rate of learning (0.0015)")
+    parser.add_argument("--clips", type=above(0), default=40_000, help="drawn for it (40000)")
+    parser.add_argument(
+        "--loaders", type=above(-1), default=0, help="processes that draw its clips, for a GPU (0)"
+    )
+    parser.add_argument(
+        "--lr", type=above(0, float), default=1.5e-3, help="its rate of learning (0.0015)"
+    )
     parser.add_argument("--compile", action="store_true", help="its blocks, for a GPU")
-    parser.add_argument("--count", type=int, default=200, help="prompts to score (200)")
+    parser.add_argument("--count", type=above(0), default=200, help="prompts to score (200)")
     parser.add_argument("--only", default="", help="score the modes whose name contains this")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.loaders and options.workers > 1 and options.stage != "evaluate":
+        parser.error("--workers: must be 1 beside --loaders, whose clips no other process has")
+    return options
 
 
 def main(arguments: list[str]) -> int:
@@ -84,7 +110,7 @@ def main(arguments: list[str]) -> int:
         options.runs.mkdir(parents=True, exist_ok=True)
         for stage in STAGES[:-1] if options.stage == "all" else (options.stage,):
             run(stage, options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, CheckpointError, SafetensorError) as error:
         print(f"python -m model.training: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -94,9 +120,13 @@ def main(arguments: list[str]) -> int:
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError for a GPU that is not there."""
+    """Raise ValueError for a device that is not there."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch sees no GPU here; README.md has how to set it up")
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"--device {device}: must be cpu or cuda ({error})") from error
 
 
 def run(stage: str, options: argparse.Namespace) -> None:
@@ -126,8 +156,10 @@ def run(stage: str, options: argparse.Namespace) -> None:
         minutes = options.minutes or REWARDED_MINUTES
         train_transformer.train(replace(plain, reward=judge, minutes=minutes))
     elif stage == "export":
+        load_vae(runs / "exported")  # both are there, and whole, before anything is written
+        learner = averaged(runs / "transformer")
         train_vae.export_half(runs / "exported", options.weights)
-        export.export(runs / "transformer", options.weights, KINORA)
+        export.export(learner, options.weights, KINORA)
     elif stage == "detector":
         minutes = options.minutes or 12
         vae = load_vae(runs / "exported").to(compute_dtype("cpu"))

@@ -9,18 +9,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 SHARD_BYTES = 15 * 2**20
+#: What a shard says of each tensor beside its name takes less.
+SAID_BYTES = 128
+#: The last state, and the one before it.
+INDEX, BEFORE = "state.json", "before.json"
 
 
 def save(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write `tensors` and `meta` into `folder` so that a cut at any moment leaves the old state.
 
-    The shards carry the step in their names and the JSON file, replaced last, names the shards.
+    The shards carry the step in their names and the JSON file, replaced last, names the shards. The
+    state before this one is kept, in case this one is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
     room = SHARD_BYTES
     for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size()
+        size = tensor.numel() * tensor.element_size() + len(name) + SAID_BYTES
         if size > room and shards[-1]:
             shards.append({})
             room = SHARD_BYTES
@@ -29,28 +34,51 @@ def save(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None
     names = [f"state-{meta['step']:07d}-{i}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
         save_file(shard, folder / name)
-    partial = folder / "state.json.part"
+    index, before = folder / INDEX, folder / BEFORE
+    partial = folder / f"{INDEX}.part"
     partial.write_text(json.dumps({**meta, "shards": names}, indent=1))
-    partial.replace(folder / "state.json")
+    if index.exists():
+        index.replace(before)
+    partial.replace(index)
+    states = [json.loads(found.read_text()) for found in (index, before) if found.exists()]
+    kept = {name for state in states for name in state["shards"]}
     for old in folder.glob("state-*.safetensors"):
-        if old.name not in names:
+        if old.name not in kept:
             old.unlink()
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The last complete state in `folder`, or None when there is none.
+    """The last whole state in `folder`, or None when there is none.
 
-    Raises ValueError naming the file when a shard is missing or damaged.
+    Says which file is missing or damaged; raises ValueError when no state is whole.
     """
-    index = folder / "state.json"
-    if not index.exists():
-        return None
-    meta = json.loads(index.read_text())
-    tensors: dict[str, Tensor] = {}
-    for name in meta["shards"]:
+    index, damage = folder / INDEX, ""
+    for found in (index, folder / BEFORE):
+        if not found.exists():
+            continue
         try:
-            tensors |= load_file(folder / name)
-        except (OSError, SafetensorError) as error:
-            message = f"{folder / name}: {error}. Delete the folder to start the stage afresh."
-            raise ValueError(message) from error
+            tensors, meta = _read(found)
+        except ValueError as error:
+            damage = damage or str(error)
+            continue
+        if damage:
+            print(f"{damage}. Going on from the state before it, of step {meta['step']}.")
+        found.replace(index)
+        return tensors, meta
+    if damage:
+        raise ValueError(f"{damage}. Delete the folder to start the stage afresh.")
+    return None
+
+
+def _read(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state that an index names; ValueError with the file that is missing or damaged."""
+    file = index
+    tensors: dict[str, Tensor] = {}
+    try:
+        meta = json.loads(index.read_text())
+        for name in meta["shards"]:
+            file = index.parent / name
+            tensors |= load_file(file)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(f"{file}: missing or damaged ({error})") from error
     return tensors, meta

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, STYLES
+from model.training.weights import read
 
 ATTRIBUTES = {
     "shape": SHAPES,
@@ -145,5 +145,5 @@ def _head(channels: int, classes: int) -> nn.Sequential:
 def load(path: Path) -> Detector:
     """The detector in a safetensors file."""
     detector = Detector()
-    detector.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    detector.load_state_dict({k: v.float() for k, v in read(path).items()})
     return detector.eval()

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -37,12 +38,16 @@ def evaluate(
     for the table and for a sheet of each mode.
     """
     tasks = [task for task in _tasks(count) if only in task[0]]
+    if not tasks:
+        names = ", ".join((*MODES, *SIZES))
+        raise ValueError(f"--only {only}: is in none of the modes' names: {names}")
     rows: dict[str, list[Verdict]] = {}
     strips: dict[str, list[Image.Image]] = {}
     start = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _prepare, (checkpoint, judge)) as pool:
-        for done, (mode, verdict, strip) in enumerate(pool.imap(_run, tasks), 1):
+    run = partial(_run, checkpoint, judge)
+    with context.Pool(workers) as pool:
+        for done, (mode, verdict, strip) in enumerate(pool.imap(run, tasks), 1):
             rows.setdefault(mode, []).append(verdict)
             if strip is not None and len(strips.setdefault(mode, [])) < ROWS:
                 strips[mode].append(strip)
@@ -122,16 +127,16 @@ def _tasks(count: int) -> Iterator[tuple[str, int]]:
             yield size, i
 
 
-_judge: Judge
-
-
-def _prepare(checkpoint: Path, judge: Path) -> None:
-    global _judge  # noqa: PLW0603  (a process of the pool has one judge)
+@cache
+def _judge(checkpoint: Path, judge: Path) -> Judge:
+    """A process has one. (A pool begins a process that cannot be prepared anew, without end.)"""
     torch.set_num_threads(1)
-    _judge = Judge(Pipeline.load(checkpoint), detector.load(judge), load_vae(checkpoint))
+    return Judge(Pipeline.load(checkpoint), detector.load(judge), load_vae(checkpoint))
 
 
-def _run(task: tuple[str, int]) -> tuple[str, Verdict, Image.Image | None]:
+def _run(
+    checkpoint: Path, judge: Path, task: tuple[str, int]
+) -> tuple[str, Verdict, Image.Image | None]:
     mode, i = task
-    clip, verdict = made(_judge, mode, i)
+    clip, verdict = made(_judge(checkpoint, judge), mode, i)
     return mode, verdict, strip_of(clip) if i < ROWS else None

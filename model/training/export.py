@@ -9,12 +9,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from model.training import language
-from model.training.learner import TIED, TINY, averaged
+from model.training.learner import TIED, TINY, Learner
 
 
-def export(folder: Path, target: Path, kinora: dict[str, Any]) -> None:
+def export(learner: Learner, target: Path, kinora: dict[str, Any]) -> None:
     """Write transformer, text encoder, tokenizer and scheduler in diffusers' layout, in float16."""
-    learner = averaged(folder)
     config = asdict(TINY) | {"_class_name": "WanTransformer3DModel", "_diffusers_version": "0.42.1"}
     _write(target / "transformer", learner.transformer, "diffusion_pytorch_model", config)
     learner.text.config.architectures = ["UMT5EncoderModel"]

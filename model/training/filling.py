@@ -109,9 +109,13 @@ def start_filling(
 
 
 def draw_on(
-    drawn: "Queue[Drawn]", text: Path, *, tokens: int, seed: int, at: int, every: int
+    drawn: "Queue[Drawn]", text: Path, *, tokens: int, seed: int, at: int, every: int, parent: int
 ) -> None:
-    """Draw clips without end, each `every`-th batch, in the proportions in which they are shown."""
+    """Draw clips until the process `parent` is gone, each `every`-th batch, in the proportions in
+    which they are shown.
+    """
+    os.setsid()  # Ctrl-C is for the trainer, which ends this process
+    drawn.cancel_join_thread()  # nobody takes what is left when it is gone
     os.nice(10)  # a GPU must not wait for the process that feeds it
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as in `parallel.py`
@@ -123,7 +127,19 @@ def draw_on(
         counts[k] += count
         if number % every == at:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-            drawn.put(draw_batch(k, count, generator, tokenizer))
+            batch = draw_batch(k, count, generator, tokenizer)
+            while not _put(drawn, batch):
+                if os.getppid() != parent:
+                    return
+
+
+def _put(drawn: "Queue[Drawn]", batch: Drawn) -> bool:
+    """Whether there was room for a batch within a second."""
+    try:
+        drawn.put(batch, timeout=1)
+    except queue.Full:
+        return False
+    return True
 
 
 class Filling:
@@ -151,7 +167,13 @@ class Filling:
             context.Process(
                 target=draw_on,
                 args=(self.arriving, text),
-                kwargs={"tokens": tokens, "seed": seed, "at": at, "every": loaders},
+                kwargs={
+                    "tokens": tokens,
+                    "seed": seed,
+                    "at": at,
+                    "every": loaders,
+                    "parent": os.getpid(),
+                },
                 daemon=True,
                 name=f"kinora-drawing-{at}",
             )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -148,7 +149,7 @@ def take_weights(learner: Learner, folder: Path) -> None:
         words[: len(known)] = known.float()
         text["shared.weight"] = words
         missing, extra = learner.text.load_state_dict(text, strict=False)
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder}: cannot begin with these weights: {error}") from error
     if extra or set(missing) - TIED:
         raise ValueError(f"{folder}: its text_encoder lacks {missing} and has {extra} beyond")

@@ -15,7 +15,7 @@ from model.training import captions, pairs
 from model.training.cases import FPS, Case, case, cases, psnr, to_image
 from model.training.detector import ATTRIBUTES
 from model.training.judge import SPAN, Judge, Verdict, correlation
-from model.training.scenes import COLOURS, MOTIONS, SHAPES, STYLES, Scenes
+from model.training.scenes import BACKGROUNDS, CLASHES, COLOURS, MOTIONS, SHAPES, Scenes
 
 CLIP = 25  # frames of a short clip, and of one that is gone on from
 WINDOW = 65
@@ -193,10 +193,8 @@ def loop(judge: Judge, asked: Case) -> Made:
 
 def edit(judge: Judge, asked: Case, *, what: str) -> Made:
     """Another colour, or the other style with colours, is asked for; the rest is to stay."""
-    names = {"colour": COLOURS, "style": STYLES}[what]
     source = replace(asked.scene, style=asked.scene.style % 2)
-    now = getattr(source, what)
-    change = (now + 1) % 2 if what == "style" else (now + 3) % len(names)
+    change = (source.style + 1) % 2 if what == "style" else other_colour(source)
     target = replace(source, **{what: change})
     prompt = _said(target, asked.seed)
     before = replace(asked, scene=source).real(CLIP)
@@ -204,6 +202,15 @@ def edit(judge: Judge, asked: Case, *, what: str) -> Made:
     tracks = [judge.detector.look(c).track[0, :, :2] for c in (before, clip)]
     kept = correlation(*tracks) >= 0.9
     return clip, judge.sees(clip, target, *ATTRIBUTES) | {"track kept": kept}
+
+
+def other_colour(scene: Scenes) -> Tensor:
+    """Another colour for the object, which can be seen on its background."""
+    clashes = CLASHES[BACKGROUNDS[int(scene.background)]]
+    number = (int(scene.colour) + 3) % len(COLOURS)
+    while COLOURS[number] in clashes:
+        number = (number + 1) % len(COLOURS)
+    return torch.tensor([number])
 
 
 def minute(judge: Judge, asked: Case) -> Made:

@@ -142,9 +142,16 @@ class Weights:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
-        self.steps = int(state["steps"])
+        """Go on from what `state` returned; ValueError if that was of another network."""
         names = self._names()
+        for name, master in zip(names, self._split(self.stacks), strict=True):
+            saved = state.get(f"master/{name}")
+            if saved is None or saved.numel() != master.numel():
+                raise ValueError(
+                    f"state: is of another network, without {name} of the shape "
+                    f"{list(master.shape)}. Delete its folder to start the stage afresh."
+                )
+        self.steps = int(state["steps"])
         for name, master in zip(names, self._split(self.stacks), strict=True):
             master.copy_(state[f"master/{name}"].view(master.shape))
         for name, average in zip(names, self._split(self.averages), strict=True):

@@ -38,8 +38,9 @@ class Gradients:
         count = int(self.count)
         if count:
             for total, parameter in zip(self.sums, model.parameters(), strict=True):
-                if parameter.grad is not None:
-                    parameter.grad.add_(total).div_(count + 1)
+                if parameter.grad is None:  # this step did not come by
+                    parameter.grad = torch.zeros_like(parameter)
+                parameter.grad.add_(total).div_(count + 1)
                 total.zero_()
             self.count.zero_()
         return count

@@ -160,8 +160,11 @@ class Pool:
             whole = torch.from_file(path, shared=True, size=size.numel(), dtype=dtype)
             return whole.view(size)
 
+        made_for = capacity
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            found = folder / f"{bucket.name}.records"
+            made_for = found.stat().st_size // (4 * n * RECORD) if found.exists() else capacity
         self.latents = room("latents", torch.bfloat16, capacity, channels, t, h, w)
         kept = capacity if bucket.bent else 1
         self.bent = room("bent", torch.bfloat16, kept, channels, t, h, w)
@@ -171,6 +174,8 @@ class Pool:
         self.records = room("records", torch.float32, capacity, n, RECORD, device="cpu")
         self.wrong = room("wrong", torch.uint8, capacity, device="cpu")
         self.count = room("count", torch.int64, 1, device="cpu")
+        if made_for < capacity:  # it was full, perhaps; what is beyond its old end is not drawn yet
+            self.count.clamp_(max=made_for)
 
     @property
     def drawn(self) -> int:

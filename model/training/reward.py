@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.training.geometry import FINE, overlap, true_mask
@@ -18,6 +18,7 @@ from model.training.learner import TINY, coloured
 from model.training.log import Log
 from model.training.pools import BUCKETS, new_pools
 from model.training.scenes import BACKGROUNDS, COLOURS, SHAPES, STYLES, Scenes
+from model.training.weights import read
 
 OBJECT = {"shape": len(SHAPES), "colour": len(COLOURS)}
 AROUND = {"background": len(BACKGROUNDS), "style": len(STYLES)}
@@ -126,7 +127,7 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
 
 def load(path: Path) -> Reward:
     """A frozen reward model from its file."""
-    weights = load_file(path)
+    weights = read(path)
     reward = Reward(weights["first.weight"].shape[1])
     reward.load_state_dict(weights)
     return reward.eval().requires_grad_(requires_grad=False)

@@ -7,7 +7,6 @@ Chen et al. 2024, arXiv:2407.01392). A throw-away head reads the renderer's trut
 of the middle layer, which binds words to places long before the flow loss does.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -28,7 +27,7 @@ from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
 from model.training.pools import RECORD, SAID, Pool, new_pools
 from model.training.reading import silence_of
-from model.training.weights import load_vae
+from model.training.weights import described_vae, load_vae
 
 # Matrices that AdamW steps: embeddings, and the layers that meet data, truth and what was said.
 PLAIN = ("shared", "embed_tokens", "patch_embedding", "proj_out", "truth", "said", "attention_bias")
@@ -188,7 +187,7 @@ def train(run: TransformerRun) -> None:
         filling.until(run.wait_for)
     elif filler is not None:
         _wait_for(pools, run, filler)
-    helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=run.seed)
+    helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=seed)
     backward = backward_of(learner, run, pools)
     log = Log(run.folder / "log.jsonl", f"transformer {run.minutes:.0f} min")
     begun = saved = time.monotonic()
@@ -211,7 +210,8 @@ def train(run: TransformerRun) -> None:
         if time.monotonic() - saved > 240:
             _save(run, weights, minutes)
             saved = time.monotonic()
-    _save(run, weights, run.minutes)
+    # A later stage may have been further already: its time is not given back.
+    _save(run, weights, max(spent, run.minutes))
     log.close()
     helpers.close()
     if filling is not None:
@@ -247,7 +247,7 @@ def prepare(learner: Learner, run: TransformerRun) -> Backward:
 
 
 def _pools(run: TransformerRun) -> list[Pool]:
-    channels = json.loads((run.vae / "vae" / "config.json").read_text())["z_dim"]
+    channels = described_vae(run.vae)["z_dim"]
     folder = None if run.loaders else run.folder / "pool"
     return new_pools(channels, run.clips, folder=folder, device=run.device)
 
@@ -264,19 +264,26 @@ def _wait_for(pools: list[Pool], run: TransformerRun, filler: BaseProcess) -> No
 
 def _rehearse(learner: Learner, run: TransformerRun) -> None:
     """Have all be compiled, on noise."""
-    pools = new_pools(TINY.in_channels, 400, folder=None, device=run.device)
-    for k, pool in enumerate(pools):
-        t, h, w = pool.bucket.latent_size
-        noise = torch.randn(2, TINY.in_channels, t, h, w, device=run.device)
-        cells = torch.rand(2, pool.bucket.objects, t, h // 2, w // 2)
-        records = torch.zeros(2, pool.bucket.objects, RECORD)
-        records[1, :, -1] = float(k % 2)
-        pool.add(noise, noise, cells, records, torch.ones(2, SAID, language.MAX_LENGTH))
+    pools = noisy_pools(run.device)
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
         lesson = draw_lesson(2000, pools, generator)
         loss_of(learner, lesson, 0.5, generator)["loss"].backward()
     learner.zero_grad()
+
+
+def noisy_pools(device: str) -> list[Pool]:
+    """Pools of two clips each, which are noise."""
+    pools = new_pools(TINY.in_channels, 400, folder=None, device=device)
+    for k, pool in enumerate(pools):
+        t, h, w = pool.bucket.latent_size
+        noise = torch.randn(2, TINY.in_channels, t, h, w, device=device)
+        bent = noise if pool.bucket.bent else None
+        cells = torch.rand(2, pool.bucket.objects, t, h // 2, w // 2)
+        records = torch.zeros(2, pool.bucket.objects, RECORD)
+        records[1, :, -1] = float(k % 2)
+        pool.add(noise, bent, cells, records, torch.ones(2, SAID, language.MAX_LENGTH))
+    return pools
 
 
 def _save(run: TransformerRun, weights: Weights, minutes: float) -> None:

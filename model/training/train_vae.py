@@ -190,7 +190,7 @@ def train(run: VaeRun) -> None:
         if time.monotonic() - saved > 180:
             _save(run, vae, weights, minutes)
             saved = time.monotonic()
-    _save(run, vae, weights, run.minutes)
+    _save(run, vae, weights, max(spent, run.minutes))
     log.close()
 
 

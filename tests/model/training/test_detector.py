@@ -75,3 +75,10 @@ def test_another_object_is_not_taken_for_the_one_asked_for(detector):
         verdict = right(detector.look(frames), case.scene)
         wrong += verdict["shape"] is False
     assert wrong >= 14
+
+
+def test_a_damaged_detector_is_named(tmp_path):
+    path = tmp_path / "detector.safetensors"
+    path.write_bytes(SHIPPED.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"detector\.safetensors: is damaged"):
+        load(path)

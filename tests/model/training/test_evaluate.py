@@ -1,10 +1,11 @@
 """The table of the scores, and the sheets of clips."""
 
+import pytest
 import torch
 from PIL import Image
 
 from model.training import evaluate
-from model.training.__main__ import WEIGHTS
+from model.training.__main__ import WEIGHTS, main
 
 
 def test_a_table_counts_verdicts_averages_numbers_and_leaves_out_what_says_nothing():
@@ -33,3 +34,15 @@ def test_a_strip_shows_a_clip_from_its_first_to_its_last_frame():
     strip = evaluate.strip_of(clip, height=32)
     assert [0, 128, 255] == [strip.getpixel((x, 5))[0] for x in (1, 2 * 32 + 1, 4 * 32 + 1)]
     assert (32, 32) == evaluate.strip_of(clip[:, :, :1], height=32).size
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [("--weights", "nowhere", "nowhere"), ("--only", "lop", "none of the modes")],
+)
+def test_weights_and_modes_that_are_not_there_end_it_with_a_message(
+    tmp_path, capsys, flag, value, said
+):
+    arguments = ["evaluate", "--count", "1", "--runs", str(tmp_path), "--only", "still image"]
+    assert 1 == main([*arguments, flag, value])
+    assert said in capsys.readouterr().err

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from model.training import captions, modes
-from model.training.cases import case
+from model.training.cases import case, cases
+from model.training.scenes import BACKGROUNDS, CLASHES, COLOURS
 
 
 def test_an_unseen_word_is_in_no_caption_of_the_training():
@@ -48,6 +49,14 @@ def test_a_scene_goes_on_where_its_opening_ends():
     opening = asked.real(modes.CLIP)
     assert torch.equal(asked.later(modes.CLIP, 0), opening)
     assert torch.equal(asked.later(13, 0.75), opening[:, :, 12:])
+
+
+def test_an_edit_asks_for_another_colour_that_is_seen_on_its_background():
+    for asked in cases(40):
+        colour = modes.other_colour(asked.scene)
+        assert colour != asked.scene.colour
+        background = BACKGROUNDS[int(asked.scene.background)]
+        assert COLOURS[int(colour)] not in CLASHES[background]
 
 
 def test_pairs_of_four_seconds_can_be_told_after_them(judge):

@@ -94,3 +94,10 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights():
         assert torch.equal(a, b)
     for name, value in weights.averaged().items():
         assert torch.equal(value, rest.averaged()[name])
+
+
+def test_a_state_of_another_network_is_not_gone_on_from():
+    saved = Weights(network(), lr=1e-2).state()
+    for other in (nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 9))):
+        with pytest.raises(ValueError, match="another network"):
+            Weights(other, lr=1e-2).restore(saved)

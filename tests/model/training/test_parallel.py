@@ -39,6 +39,18 @@ def test_the_trainers_gradients_are_averaged_with_those_laid_down_beside_it():
         assert not process.is_alive()
 
 
+def test_a_gradient_that_the_trainers_own_step_does_not_have_is_not_lost():
+    model = nn.Linear(2, 2)
+    helpers = Helpers(0, model, prepare, (), seed=0)
+    beside = nn.Linear(2, 2)
+    beside.weight.grad = torch.full((2, 2), 6.0)
+    helpers.gradients.add(beside)
+    model.bias.grad = torch.ones(2)
+    assert helpers.join_in(model, done=0.0) == 1
+    assert torch.equal(model.weight.grad, torch.full((2, 2), 3.0))
+    assert torch.equal(model.bias.grad, torch.full((2,), 0.5))
+
+
 def test_what_is_trained_lies_where_other_processes_see_it():
     model = nn.Linear(2, 2)
     Helpers(0, model, prepare, (0.0,), seed=0)

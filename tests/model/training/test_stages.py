@@ -66,7 +66,7 @@ def test_a_checkpoint_of_a_few_steps_goes_through_every_stage_and_renders(export
     assert first < json.loads((folder / "state/state.json").read_text())["step"]
 
     train_vae.export_half(exported / "exported", tmp_path)
-    export.export(folder, tmp_path, KINORA)
+    export.export(learner.averaged(folder), tmp_path, KINORA)
     pipeline = Pipeline.load(tmp_path)
     clip = torch.cat(list(pipeline.generate(Request("a red ball", frames=5, steps=2))))
     assert (5, 160, 256, 3) == tuple(clip.shape)
@@ -118,6 +118,32 @@ def test_a_reward_model_learns_from_the_drawn_clips_and_the_transformer_from_it(
     terms = [backward(torch.Generator().manual_seed(seed), 0.5) for seed in range(12)]
     assert any({"reward", "bent", "off", "right"} == t.keys() for t in terms)
     assert any({"truth"} < t.keys() for t in terms)
+
+
+def test_a_stage_that_is_asked_for_less_time_than_it_had_keeps_its_time(exported):
+    folder = exported / "transformer"
+    before = json.loads((folder / "state/state.json").read_text())
+    run = TransformerRun(folder, exported / "exported", tokens=300, clips=160, wait_for=32)
+    train_transformer.train(replace(run, minutes=before["minutes"] / 2))
+    after = json.loads((folder / "state/state.json").read_text())
+    assert before["step"] == after["step"]
+    assert after["minutes"] >= before["minutes"]
+
+    before = json.loads((exported / "vae/state/state.json").read_text())
+    train_vae.train(VaeRun(exported / "vae", minutes=before["minutes"] / 2))
+    after = json.loads((exported / "vae/state/state.json").read_text())
+    assert before["step"] == after["step"]
+    assert after["minutes"] >= before["minutes"]
+
+
+def test_a_rehearsal_has_lessons_of_every_kind_of_several_clips():
+    pools = train_transformer.noisy_pools("cpu")
+    frames = set()
+    for seed in range(40):
+        lesson = draw_lesson(2000, pools, torch.Generator().manual_seed(seed))
+        assert len(lesson.clips.scenes) > 1
+        frames.add(lesson.clips.latents.shape[2])
+    assert {1, 3, 7, 17} <= frames
 
 
 def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported):
@@ -214,11 +240,18 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
 
 
 def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):
-    for arguments in (["dance"], ["vae", "--minutes", "soon"]):
+    for arguments in (
+        ["dance"],
+        ["vae", "--minutes", "soon"],
+        ["vae", "--minutes", "0"],
+        ["vae", "--threads", "0"],
+        ["transformer", "--loaders", "-1"],
+        ["transformer", "--loaders", "1", "--workers", "2"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert 2 == ended.value.code
-    assert "soon" in capsys.readouterr().err
+        assert "error: " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -229,14 +262,31 @@ def test_a_gpu_that_is_not_there_is_named_before_anything_is_made(tmp_path, caps
     assert not runs.exists()
 
 
-def test_a_stage_without_what_it_needs_says_which_stage_comes_first(tmp_path, capsys):
-    assert 1 == main(["export", "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
-    assert "vae" in capsys.readouterr().err
+def test_a_device_that_pytorch_does_not_know_is_named(tmp_path, capsys):
+    assert 1 == main(["vae", "--device", "gpu", "--runs", str(tmp_path)])
+    assert "--device gpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["polish", "detector", "transformer", "export"])
+def test_a_stage_without_an_autoencoder_says_which_stage_comes_first(tmp_path, capsys, stage):
+    assert 1 == main([stage, "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
+    assert "vae stage first" in capsys.readouterr().err
+
+
+def test_a_stage_without_a_transformer_says_so_and_writes_nothing(exported, tmp_path, capsys):
     assert 1 == main(["reward", "--runs", str(tmp_path)])
     assert "transformer stage first" in capsys.readouterr().err
+    shutil.copytree(exported / "exported", tmp_path / "exported")
+    assert 1 == main(["export", "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
+    assert "transformer stage first" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
 
 
 def test_weights_of_another_shape_are_not_begun_with(tmp_path):
+    with pytest.raises(ValueError, match="cannot begin"):
+        learner.take_weights(learner.Learner(), tmp_path)
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer/diffusion_pytorch_model.safetensors").write_bytes(b"cut off")
     with pytest.raises(ValueError, match="cannot begin"):
         learner.take_weights(learner.Learner(), tmp_path)
 
