@@ -1,5 +1,6 @@
 """A worker's hold on its job: heartbeats, progress, and the reasons to stop."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from worker.metrics import StageClock
 SHARES = {Stage.TEXT: 0.02, Stage.DENOISE: 0.78, Stage.DECODE: 0.17, Stage.UPLOAD: 0.03}
 
 POLL_S = 0.1
+#: Exit status of a process whose job stands still; its parent starts another.
+STALLED = 5
 
 log = structlog.get_logger()
 
@@ -43,6 +46,8 @@ class Lease:
     the beat, so that a job costs one small UPDATE a second whatever the number of steps.
 
     `report` and `check` raise an Interrupted; every step, chunk and file must pass one of them.
+    Where none is passed for `stall_s` seconds (0 is for ever) the process ends: a call into a GPU
+    that hangs never returns, and nothing but its end sets the job, and the worker, free.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Lease:
         *,
         lease_s: float,
         heartbeat_s: float,
+        stall_s: float = 0.0,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Progress begins at the row's, which is above 0 when another worker did a part."""
@@ -59,6 +65,8 @@ class Lease:
         self._store = store
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
+        self._stall_s = stall_s
+        self._passed = time.monotonic()
         self._stopping = stopping
         self._done: dict[Stage, float] = {}
         self._position = (Stage.TEXT, job.progress)
@@ -100,6 +108,7 @@ class Lease:
 
     def check(self) -> None:
         """Raises Cancelled or LeaseLost when there is reason to."""
+        self._passed = time.monotonic()
         if self._interruption is not None:
             raise self._interruption
 
@@ -123,6 +132,9 @@ class Lease:
     def _beat(self) -> None:
         renewed = time.monotonic()
         while not self._released.wait(self._heartbeat_s):
+            if 0 < self._stall_s < time.monotonic() - self._passed:
+                log.critical("job.stalled", job_id=self._job.id, stage=self._position[0])
+                os._exit(STALLED)
             try:
                 stage, progress = self._position
                 cancelling = self._store.beat(

@@ -51,6 +51,7 @@ def _lease(job: Job, place: Workplace) -> Lease:
         place.store,
         lease_s=place.settings.lease_s,
         heartbeat_s=place.settings.heartbeat_s,
+        stall_s=place.worker.stall_s,
         stopping=place.stopping,
     )
 

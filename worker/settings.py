@@ -65,6 +65,11 @@ class WorkerSettings:
     patience_s: float = setting(
         300.0, "Seconds that a worker waits with a job for an object storage that does not answer."
     )
+    stall_s: float = setting(
+        1800.0,
+        "Seconds after which a worker's process is replaced whose job stands still, as with a GPU "
+        "that hangs: more than the slowest step takes. 0 is never.",
+    )
     encode_preset: str = setting("veryfast", "x264 preset: slower ones make smaller files.")
     encode_crf: int = setting(17, "x264 quality, from 1 to 51: lower is better and larger.")
     metrics_port: int = setting(
@@ -82,6 +87,8 @@ class WorkerSettings:
             )
         if not 1 <= self.encode_crf <= 51:  # 0 is without loss, which H.264 High does not have
             raise SettingsError(f"KINORA_ENCODE_CRF is {self.encode_crf}, but must be 1 to 51")
+        if not self.stall_s >= 0:
+            raise SettingsError(f"KINORA_STALL_S is {self.stall_s}, but must be 0, never, or above")
         if not 0 <= self.metrics_port < 2**16:
             raise SettingsError(
                 f"KINORA_METRICS_PORT is {self.metrics_port}, but must be below 65536"

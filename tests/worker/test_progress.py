@@ -1,10 +1,30 @@
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from app.contract.job import Stage, Status
-from worker.progress import SHARES, Cancelled, Lease, LeaseLost, Stopping
+from worker.progress import SHARES, STALLED, Cancelled, Lease, LeaseLost, Stopping
+from worker.render import _lease
+
+#: A job of four seconds in short steps, and then a call that does not return.
+HANGING = """
+import sys, time
+from app.contract.store import Store
+from worker.progress import Lease
+
+store = Store.open(sys.argv[1])
+job = store.claim(sys.argv[2], "w", 60)
+with Lease(job, store, lease_s=60, heartbeat_s=0.05, stall_s=3) as held:
+    for _ in range(40):
+        time.sleep(0.1)
+        held.check()
+    print("all steps", flush=True)
+    time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -103,3 +123,19 @@ def test_a_job_taken_over_does_not_begin_at_nothing(place, job):
     with lease(place, replace(job, progress=0.5)) as held:
         held.report(Stage.DENOISE, 1, 100)
         assert held.progress == 0.5
+
+
+def test_a_process_whose_job_stands_still_ends_and_one_that_is_slow_does_not(place, spec):
+    place.store.create(spec)
+    command = [sys.executable, "-c", HANGING, place.settings.database_url, spec.model]
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root)
+    assert STALLED == ended.returncode, ended.stderr
+    assert "all steps" in ended.stdout and "job.stalled" in ended.stdout
+    assert place.store.upkeep.lose_of_worker("w", 3).requeued
+
+
+def test_a_worker_gives_a_job_as_long_as_its_settings_say(place, job):
+    patient = replace(place, worker=replace(place.worker, stall_s=7))
+    assert 7 == _lease(job, patient)._stall_s
+    assert 1800 == _lease(job, place)._stall_s
