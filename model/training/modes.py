@@ -280,7 +280,7 @@ MODES: dict[str, tuple[Callable[[Judge, Case], Made], float]] = {
     "rarer words throughout": (rare, 0.25),
     "unseen word for the shape": (partial(unseen, what="shape"), 0.12),
     "unseen word for the colour": (partial(unseen, what="colour"), 0.12),
-    "60 s, its last 5 s": (minute, 0.12),
+    "60 s, its last 5 s": (minute, 0.06),
 }
 #: Sizes of text to video, with their share of the prompts: height, width.
 SIZES = {
