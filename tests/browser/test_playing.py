@@ -96,14 +96,20 @@ def test_a_list_that_was_asked_for_before_a_deletion_does_not_bring_the_video_ba
     expect(tile).to_be_visible()
     lists = "**/v1/videos?limit=24"
     late = []
-    page.route(lists, lambda route, _: late.append((route, route.fetch())))
+
+    def hold(route, _):
+        if late:
+            route.continue_()
+        else:
+            late.append((route, route.fetch()))
+
+    page.route(lists, hold)
     while not late:
         page.wait_for_timeout(20)
     tile.click()
     page.click("[data-do=delete]")
     page.click("#confirm-yes")
     expect(tile).to_have_count(0)
-    page.unroute(lists)
     [(route, answer)] = late
     route.fulfill(response=answer)
     with page.expect_response(lists):  # the look after it: the late one has been taken by then
