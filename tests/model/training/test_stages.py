@@ -180,6 +180,20 @@ def test_wishes_are_openings_of_every_length_or_go_on_from_given_frames(exported
     assert named[1] > 30 < named[2] and named[0] < 0.1 * named.total(), named
 
 
+def test_wishes_that_go_on_are_always_given_something():
+    pools = train_transformer.noisy_pools("cpu")
+    for pool in pools:
+        pool.records[1, :, -1] = 1.0  # a clip that does not open, beside one that does
+    own = 0
+    for seed in range(90):
+        lesson = draw_wishes(1200, pools, torch.Generator().manual_seed(seed))
+        if lesson.own is not None:
+            own += 1
+            assert lesson.clean.any()
+            assert not lesson.clean.all(1).any()
+    assert 14 < own < 41  # 27 are expected
+
+
 def test_steps_show_stills_beginnings_and_windows_from_the_middle_of_longer_clips(exported):
     folder = exported / "transformer"
     pools = new_pools(16, 160, folder=folder / "pool", device="cpu")
