@@ -24,7 +24,7 @@ from app.contract.settings import Settings
 from app.contract.store import Store
 from model import Pipeline
 from worker.abilities import capabilities_of, usable_bytes
-from worker.gpu import empty_scratch
+from worker.child import empty_scratch
 from worker.render import render
 from worker.settings import WorkerSettings
 from worker.workplace import Workplace

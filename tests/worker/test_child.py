@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from app.contract.job import Status
 from worker import metrics
-from worker.gpu import GPU_FAILED, Child, Flag
+from worker.child import GPU_FAILED, Child, Flag
 
 
 @pytest.fixture
