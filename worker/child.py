@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 #: Seconds between a worker's signs of life.
 SEEN_S = 5.0
+#: Longest time without a job of a worker that fails one after another.
+LONGEST_PAUSE_S = 60.0
 #: Exit status of a worker whose checkpoint cannot be loaded: starting it again would not help.
 UNUSABLE = 3
 #: Exit status of a child whose GPU failed; its parent starts another.
@@ -75,6 +77,8 @@ class Child:
         self._had_gpu = Flag()
         #: jobs that were taken from former children, in memory that all of them share
         self._lost = RawValue("i", 0)
+        #: jobs, one after another, that failed as they might where a worker is broken
+        self._faults = 0
 
     def start(self) -> None:
         """Called after the fork, and again in the child that replaces one that died."""
@@ -105,8 +109,22 @@ class Child:
         if not self._room():
             return  # the job stays queued, and the courier sends its message again
         job = self._place.store.claim(model, self._name, self._settings.lease_s)
-        if job is not None:
-            render(job, self._place)
+        if job is None:
+            return
+        if render(job, self._place):
+            self._faults = 0
+        else:
+            self._faults += 1
+            self._pause(min(2.0 ** (self._faults - 1), LONGEST_PAUSE_S))
+
+    def _pause(self, seconds: float) -> None:
+        """Leaves the next jobs, and another try of this one, to other workers: one that is broken
+        would fail them faster than the others can make theirs, until the queue was empty.
+        """
+        log.warning("worker.pausing", seconds=seconds, faults=self._faults)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._stopping.is_set():
+            time.sleep(0.1)
 
     def _gpu_answers(self) -> bool:
         """Whether this process can still compute. After some of CUDA's errors it never can again:

@@ -54,6 +54,8 @@ SHORTAGES = (
 UNKNOWN = Failure("server_error", "The worker failed in an unexpected way.", True)
 #: Every code that `failure_of` gives.
 CODES = {code for _, code, _, _ in TABLE} | {"out_of_memory", UNKNOWN.code}
+#: Those whose cause may be the worker rather than the job.
+OF_WORKERS = {code for _, code, _, retry in TABLE if retry} | {UNKNOWN.code}
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -10,7 +10,7 @@ from app.contract import logs
 from app.contract.checkpoints import STATE, work_prefix
 from app.contract.job import Job, JobNotFound, MoveRefused, Output, Stage, Status, output_prefix
 from app.contract.upkeep import CANCELLED
-from worker.failures import CODES, failure_of
+from worker.failures import CODES, OF_WORKERS, failure_of
 from worker.leftovers import remove_of, remove_other_attempts
 from worker.making import make
 from worker.metrics import ENDED
@@ -24,8 +24,10 @@ for _outcome in ("completed", CANCELLED, "released", "lost", *CODES):
 log = structlog.get_logger()
 
 
-def render(job: Job, place: Workplace) -> None:
-    """Renders a claimed job and records how it ended, whatever happens."""
+def render(job: Job, place: Workplace) -> bool:
+    """Renders a claimed job and records how it ended, whatever happens. False says that the fault
+    may be this worker's: the next job may meet it too.
+    """
     folder = place.scratch / f"{job.id}-{job.attempt}"
     with logs.job_context(job.id, job.attempt):
         log.info("job.claimed", model=job.spec.model)
@@ -38,8 +40,9 @@ def render(job: Job, place: Workplace) -> None:
             ENDED.labels("completed").inc()
             _tidy(job, place)
             _record_timings(job, place, lease.seconds)
+            return True
         except Exception as error:  # noqa: BLE001 - where every failure of a job is recorded
-            _record(job, place, error)
+            return _record(job, place, error) not in OF_WORKERS
         finally:
             place.previews.drop(job.id)
             shutil.rmtree(folder, ignore_errors=True)
@@ -107,8 +110,10 @@ def _record_timings(job: Job, place: Workplace, seconds: dict[Stage, float]) -> 
         log.warning("timings.unrecorded", error=str(error))
 
 
-def _record(job: Job, place: Workplace, error: Exception) -> None:
-    """Writes how a job ended that did not complete; every write is fenced by its attempt."""
+def _record(job: Job, place: Workplace, error: Exception) -> str:
+    """Writes how a job ended that did not complete, and says it; every write is fenced by its
+    attempt.
+    """
     try:
         outcome = _give_up(job, place, error)
     except (MoveRefused, SQLAlchemyError) as refused:  # the lease, or its end, decides then
@@ -119,6 +124,7 @@ def _record(job: Job, place: Workplace, error: Exception) -> None:
         _clear(job, place)
     except (StorageError, OSError, SQLAlchemyError) as unreachable:  # the courier will do it
         log.warning("blobs.left", error=str(unreachable))
+    return outcome
 
 
 def _clear(job: Job, place: Workplace) -> None:

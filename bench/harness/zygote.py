@@ -82,8 +82,8 @@ def _work(
         except Exception as error:  # noqa: BLE001 - the database is away
             print(error, flush=True)
             continue
-        if job is not None:
-            render(job, place)
+        if job is not None and not render(job, place):
+            stopping.wait(1.0)  # as a real worker pauses
     os._exit(0)
 
 

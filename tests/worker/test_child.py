@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from app.contract.job import Status
 from worker import metrics
@@ -29,6 +31,40 @@ def test_a_worker_whose_folder_was_cleaned_away_takes_its_next_job(place, child,
     shutil.rmtree(place.scratch, ignore_errors=True)
     child.work()
     assert Status.COMPLETED is place.store.get(job.id).status
+
+
+def test_a_worker_that_fails_leaves_the_job_to_others_for_longer_each_time(place, child, spec):
+    job = place.store.create(spec)[0]
+    (place.scratch / f"{job.id}-1").mkdir(parents=True)  # is in the way of the first try
+    child._place = place
+    child._ready.set()
+    child._faults = 5
+    with capture_logs() as said:
+        working = threading.Thread(target=child.work)
+        working.start()
+        while not [line for line in said if line["event"] == "worker.pausing"]:
+            assert working.is_alive()
+            time.sleep(0.01)
+    assert [(6, 32.0)] == [(e["faults"], e["seconds"]) for e in said if "faults" in e]
+    assert working.is_alive()
+    assert Status.QUEUED is place.store.get(job.id).status
+    child._stopping.set()  # nobody waits for the pause
+    working.join(timeout=20)
+    assert not working.is_alive()
+
+    child._stopping = Flag()
+    child.work()
+    assert Status.COMPLETED is place.store.get(job.id).status
+    assert child._faults == 0
+
+
+def test_a_worker_does_not_pause_for_a_job_that_could_be_made_nowhere(place, child, spec):
+    job = place.store.create(replace(spec, width=spec.width + 1))[0]
+    child._place = place
+    child._ready.set()
+    child.work()
+    assert Status.FAILED is place.store.get(job.id).status
+    assert child._faults == 0
 
 
 def test_a_worker_with_an_impossible_database_ends(child, monkeypatch):
