@@ -26,7 +26,7 @@ serve: setup ## run the whole service on this machine until Ctrl-C (ARGS="--port
 
 test: .venv/.dev ## run every check and test, real services included (ARGS="tests/app -k keys")
 	@scripts/services
-	@$(python) -m pytest -q $(ARGS)
+	@$(python) -m pytest -q -n logical --maxprocesses 4 $(ARGS)
 
 check: .venv/.dev ## ruff, import rules and types; no tests
 	@$(python) -m ruff check --output-format concise .
