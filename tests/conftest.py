@@ -16,30 +16,24 @@ import pytest
 import structlog
 from xdist.scheduler import LoadFileScheduling
 
-SERVICES = "tests/service/"
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell has what it starts in the background ignore Ctrl-C, and that is inherited: in such a run
 # tests could not interrupt the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class ServicesLast(LoadFileScheduling):
-    """Gives each process a file at a time, and the tests of whole clusters to one of them, at the
-    end: they have many processes of their own, which need the cores.
+class OneCluster(LoadFileScheduling):
+    """Gives each process a file at a time, and all tests of whole clusters to one of them: a
+    cluster has many processes of its own, which need the cores.
     """
 
     def _split_scope(self, nodeid):
-        return "services" if nodeid.startswith(SERVICES) else super()._split_scope(nodeid)
+        return "clusters" if nodeid.startswith("tests/service/") else super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config, log):
-    config.option.loadscopereorder = False
-    return ServicesLast(config, log)
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.nodeid.startswith(SERVICES))
+    config.option.loadscopereorder = False  # the clusters, near the end, would come first
+    return OneCluster(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

