@@ -96,7 +96,7 @@ def first_sent(parts: Parts, sent: Sent) -> Job | None:
         try:
             return parts.store.promised(sent.owner, key, sent.fingerprint)
         except DuplicateKey as error:
-            raise _contradicts(error) from None
+            raise contradiction(error) from None
     if not sent.attempt.is_retry:
         return None
     return parts.store.recent(sent.owner, sent.fingerprint, parts.settings.duplicate_window_s)
@@ -148,7 +148,7 @@ def submit_all(parts: Parts, orders: list[Order], sent: Sent) -> list[Job]:
             within_s=_within_s(parts, sent),
         )
     except DuplicateKey as error:
-        raise _contradicts(error) from None
+        raise contradiction(error) from None
     except SQLAlchemyError:
         needed = True
         raise
@@ -169,7 +169,8 @@ def _within_s(parts: Parts, sent: Sent) -> float:
     return window_s if sent.attempt.is_retry else min(window_s, time.monotonic() - sent.at)
 
 
-def _contradicts(error: DuplicateKey) -> Conflict:
+def contradiction(error: DuplicateKey) -> Conflict:
+    """What is answered when a key came with another request before."""
     said = str(error)
     return Conflict(f"{said[:1].upper()}{said[1:]}.", param="idempotency-key")
 

@@ -13,10 +13,11 @@ from app.api.fields import Fields, Metadata, Text, parsed, validated
 from app.api.files import ExpiresAfter
 from app.auth import CallerOf, Owner, caller_of
 from app.contract.batches import Batch, BatchEnded, BatchNotFound, BatchStatus
+from app.contract.job import DuplicateKey
 from app.contract.pages import CursorNotFound
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.parts import Parts, PartsOf
-from app.submission import AttemptOf
+from app.submission import AttemptOf, contradiction
 
 WINDOW = "24h"
 
@@ -94,7 +95,7 @@ class BatchPage(BaseModel):
     has_more: bool
 
 
-@router.post("", responses=COMMON, openapi_extra=body_of(BatchCreate))
+@router.post("", responses=COMMON | {409: ERRORS[409]}, openapi_extra=body_of(BatchCreate))
 def create_batch(
     caller: CallerOf, attempt: AttemptOf, fields: BodyFields, parts: PartsOf
 ) -> BatchObject:
@@ -102,15 +103,19 @@ def create_batch(
     wanted = validated(BatchCreate, fields)
     file = uploads.find(parts, caller.owner, wanted.input_file_id, "input_file_id", ("batch",))
     expires = wanted.output_expires_after
-    batch = parts.store.batches.create(
-        owner=caller.owner,
-        key_id=caller.key.id if caller.key is not None else "",
-        endpoint=wanted.endpoint,
-        input_file_id=file.id,
-        labels=wanted.metadata or {},
-        output_expire_s=None if expires is None else expires.seconds,
-        within_s=parts.settings.duplicate_window_s if attempt.is_retry else 0.0,
-    )
+    try:
+        batch = parts.store.batches.create(
+            owner=caller.owner,
+            key_id=caller.key.id if caller.key is not None else "",
+            endpoint=wanted.endpoint,
+            input_file_id=file.id,
+            labels=wanted.metadata or {},
+            output_expire_s=None if expires is None else expires.seconds,
+            idempotency_key=attempt.key,
+            within_s=parts.settings.duplicate_window_s if attempt.is_retry else 0.0,
+        )
+    except DuplicateKey as error:
+        raise contradiction(error) from None
     return shown(parts, batch)
 
 

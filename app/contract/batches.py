@@ -14,10 +14,12 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from app.contract import events
 from app.contract.batch_lines import BatchLines
 from app.contract.database import Database, now
+from app.contract.job import DuplicateKey
 from app.contract.pages import check_id, page
 from app.contract.settings import LONGEST_LEASE_S
 from app.contract.tables import batch_lines, batches
@@ -102,10 +104,12 @@ class Batches:
         input_file_id: str,
         labels: dict[str, str],
         output_expire_s: float | None,
+        idempotency_key: str | None = None,
         within_s: float = 0.0,
     ) -> Batch:
-        """A batch whose file is still to be read; the one that was made of the same request in the
-        last `within_s` seconds, where there is one.
+        """A batch whose file is still to be read; the first of this key, or, without one, that was
+        made of the same request in the last `within_s` seconds. Raises DuplicateKey when the key
+        came with another request before.
         """
         row = {
             "id": "batch_" + secrets.token_hex(16),
@@ -120,15 +124,19 @@ class Batches:
             "total": 0,
             "created_at": now(),
             "expires_at": now() + WINDOW_S,
+            "idempotency_key": idempotency_key,
         }
-        said = ("owner", "endpoint", "input_file_id", "output_expire_s", "labels")
-        same = (batches.c[name].is_not_distinct_from(row[name]) for name in said)
-        made = batches.c.created_at
-        recent = sa.select(*batches.c).where(made > now() - within_s, made <= now(), *same)
         insert = sa.insert(batches).values(row).returning(*batches.c)
-        with self._database.write() as connection:
-            first = connection.execute(recent.order_by(made.desc())).first()
-            return _batch(first or connection.execute(insert).one())
+        try:
+            with self._database.write() as connection:
+                first = _first(connection, row, within_s)
+                return _batch(first or connection.execute(insert).one())
+        except IntegrityError:  # another process was faster with the same idempotency key
+            with self._database.read() as connection:
+                first = _first(connection, row, within_s)
+            if first is None:
+                raise
+            return _batch(first)
 
     def get(self, batch_id: str, owner: str | None = None) -> Batch:
         """The batch as it is now. Raises BatchNotFound."""
@@ -251,6 +259,23 @@ class Batches:
 def _visible(owner: str | None) -> sa.Select[Any]:
     query = sa.select(*batches.c)
     return query if owner is None else query.where(batches.c.owner == owner)
+
+
+def _first(connection: sa.Connection, row: dict[str, Any], within_s: float) -> sa.Row[Any] | None:
+    """The row that a row to be stored repeats: of its key or, without one, a recent one."""
+    said = ("owner", "endpoint", "input_file_id", "output_expire_s", "labels")
+    same = sa.and_(*(batches.c[name].is_not_distinct_from(row[name]) for name in said))
+    if (key := row["idempotency_key"]) is None:
+        made = batches.c.created_at
+        recent = sa.select(*batches.c).where(same, made > now() - within_s, made <= now())
+        return connection.execute(recent.order_by(made.desc())).first()
+    of_key = sa.select(*batches.c, same.label("same")).where(
+        batches.c.owner == row["owner"], batches.c.idempotency_key == key
+    )
+    found = connection.execute(of_key).first()
+    if found is not None and not found.same:
+        raise DuplicateKey(key)
+    return found
 
 
 def _batch(row: sa.Row[Any]) -> Batch:

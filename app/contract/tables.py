@@ -188,7 +188,9 @@ batches = Table(
     Column("finalizing_at", Double),
     Column("finished_at", Double),
     Column("lease_until", Double),
+    Column("idempotency_key", String(256)),
     Index(None, "owner", "created_at", "id"),
+    Index(None, "owner", "idempotency_key", unique=True),
     Index(None, "status"),
 )
 

@@ -196,6 +196,20 @@ def test_a_batch_that_the_client_sends_again_is_the_first_one(sdk):
     assert batch.id == retry.id != sdk.batches.create(**again).id
 
 
+def test_a_batch_of_an_idempotency_key_is_made_once(sdk):
+    batch, key = started(sdk, line("a")), {"Idempotency-Key": "k"}
+    said = {
+        "input_file_id": batch.input_file_id,
+        "endpoint": "/v1/videos",
+        "completion_window": "24h",
+    }
+    first = sdk.batches.create(**said, extra_headers=key)
+    assert batch.id != first.id == sdk.batches.create(**said, extra_headers=key).id
+    with pytest.raises(openai.ConflictError) as refused:
+        sdk.batches.create(**said, metadata={"another": "one"}, extra_headers=key)
+    assert refused.value.param == "idempotency-key"
+
+
 def test_a_batch_runs_behind_everything_else(sdk, server):
     batch = started(sdk, line("a"))
     submitted(server, batch, 1)

@@ -1,11 +1,13 @@
 """Batches and files as rows, on SQLite and on PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
 from app.contract.batches import BatchEnded, BatchNotFound, BatchStatus
 from app.contract.files import FileNotFound
-from app.contract.job import Output
+from app.contract.job import DuplicateKey, Output
 from app.contract.pages import CursorNotFound
 from app.contract.tables import batches, files
 
@@ -48,6 +50,21 @@ def test_a_batch_that_is_asked_for_again_is_the_first_one(store):
     assert first.id == create(store, within_s=60).id
     others = create(store, owner="b", within_s=60), create(store, labels={}, within_s=60)
     assert first.id not in {create(store).id, *(other.id for other in others)}
+
+
+def test_a_batch_of_a_key_is_made_once(store):
+    first = create(store, idempotency_key="k")
+    assert first.id == create(store, idempotency_key="k").id
+    with pytest.raises(DuplicateKey):
+        create(store, idempotency_key="k", input_file_id="file-2")
+    others = create(store, idempotency_key="l"), create(store, idempotency_key="k", owner="b")
+    assert first.id not in {create(store).id, *(other.id for other in others)}
+
+
+def test_of_two_processes_with_one_key_both_have_the_batch_of_the_faster_one(store):
+    with ThreadPoolExecutor(8) as pool:
+        made = pool.map(lambda _: create(store, idempotency_key="k").id, range(8))
+    assert len(set(made)) == 1
 
 
 def test_lines_become_jobs_or_are_refused_and_are_counted(store, spec):
