@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,8 @@ WRITE_CPU_S = 60
 WALL_S = 90
 #: Clips that are read at once.
 READERS = 2
+#: How folders of clips that are being read begin, and how old one is that a killed process left.
+FOLDER, LEFT_S = "kinora-clip-", 24 * 3600
 
 #: What an ISO base media file (MP4, MOV) may begin with, and EBML's mark (WebM, Matroska).
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
@@ -67,7 +70,7 @@ class Clips:
         """
         demuxer = _demuxer(file.read(12), param)
         file.seek(0)
-        with tempfile.TemporaryDirectory(prefix="kinora-clip-") as name:
+        with tempfile.TemporaryDirectory(prefix=FOLDER) as name:
             folder = Path(name)
             upload, clean = folder / "upload", folder / "clip.mp4"
             limit = min(max_frames, self.max_frames)
@@ -87,7 +90,7 @@ class Clips:
 @contextmanager
 def of_picture(png: bytes, width: int, height: int) -> Generator[Clip]:
     """A clip of one frame, from a picture that was read already."""
-    with tempfile.TemporaryDirectory(prefix="kinora-clip-") as name:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as name:
         path = Path(name) / "clip.mp4"
         command = (
             imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-f", "png_pipe",
@@ -95,6 +98,14 @@ def of_picture(png: bytes, width: int, height: int) -> Generator[Clip]:
         )  # fmt: skip
         subprocess.run(command, input=png, check=True, timeout=WALL_S, capture_output=True)
         yield Clip(path, width, height, frames=1, fps=1)
+
+
+def remove_left() -> None:
+    """Removes the folders of processes that were killed while they read a clip."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if folder.stat().st_mtime < time.time() - LEFT_S:
+                shutil.rmtree(folder)
 
 
 def _demuxer(head: bytes, param: str) -> str:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 
+from app import clips
 from app.api import (
     batches,
     deliveries,
@@ -57,6 +58,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         app.state.parts = Parts.open(settings)
+        clips.remove_left()
         app.state.parts.following.start(stopping)
         batching = Batching(app.state.parts)
         batching.start()

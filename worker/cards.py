@@ -4,14 +4,14 @@ Docker gives every replica of a service the same GPUs, and `kinora serve --worke
 processes on one machine; each would take the first GPU.
 """
 
-import fcntl
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import structlog
+
+from worker.locks import locked
 
 log = structlog.get_logger()
 
@@ -37,22 +37,8 @@ def take(devices: Path = DEVICES) -> Card | None:
     if len(nodes) < 2:
         return None
     for number, node in enumerate(nodes):
-        if (lock := _lock(Path(tempfile.gettempdir(), f"kinora-{node.name}.lock"))) is not None:
+        if (lock := locked(Path(tempfile.gettempdir(), f"kinora-{node.name}.lock"))) is not None:
             log.info("gpu.taken", gpu=number, of=len(nodes))
             return Card(number, lock)
     log.warning("gpu.shared", of=len(nodes), hint="there are more workers than GPUs")
     return None
-
-
-def _lock(path: Path) -> IO[str] | None:
-    """A locked file, or None when another process holds it."""
-    try:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w")
-    except OSError:  # another user's
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file

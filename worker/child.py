@@ -7,12 +7,10 @@ A CUDA context does not survive a fork, so nothing of torch may be there before 
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.sharedctypes import RawValue
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -24,7 +22,7 @@ from app.contract.previews import Previews
 from app.contract.queue import Queue
 from app.contract.settings import Settings
 from app.contract.store import Store
-from worker import metrics
+from worker import metrics, scratch
 from worker.settings import WorkerSettings
 from worker.sweep import tell
 
@@ -144,11 +142,11 @@ class Child:
     def _room(self) -> bool:
         """Whether there is space for a job's files; else it would only fail here."""
         assert self._place is not None
-        scratch = self._place.scratch
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)  # /tmp is cleaned of what is old
-        free = shutil.disk_usage(scratch).free
+        folder = self._place.scratch
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # /tmp is cleaned of what is old
+        free = shutil.disk_usage(folder).free
         if free < self._worker.min_scratch_mb * 2**20:
-            log.error("scratch.full", folder=str(scratch), free_bytes=free)
+            log.error("scratch.full", folder=str(folder), free_bytes=free)
             return False
         return True
 
@@ -223,7 +221,7 @@ class Child:
             settings=self._settings,
             worker=worker,
             usable=usable,
-            scratch=empty_scratch(worker, self._name),
+            scratch=scratch.emptied(worker, self._name),
             stopping=self._stopping.is_set,
         )
 
@@ -245,17 +243,3 @@ def _insist(action: Callable[[], T]) -> T:
         except SQLAlchemyError as error:
             log.warning("database.unready", error=str(error))
             time.sleep(1.0)
-
-
-def scratch_of(worker: WorkerSettings, name: str) -> Path:
-    """Where a worker of this name has its temporary files."""
-    return (worker.scratch or Path(tempfile.gettempdir())) / f"kinora-{name}"
-
-
-def empty_scratch(worker: WorkerSettings, name: str) -> Path:
-    """A private folder for this worker, without what a killed one left in it."""
-    folder = scratch_of(worker, name)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(mode=0o700, parents=True)
-    return folder

@@ -3,7 +3,6 @@ holds the checkpoint, when it died. `python -m worker.gpu` runs both.
 """
 
 import os
-import shutil
 import socket
 import sys
 import warnings
@@ -18,8 +17,8 @@ from app.contract import logs
 from app.contract.queue import TASK, celery_app, queue_name
 from app.contract.settings import Settings, SettingsError
 from app.contract.store import Store
-from worker import cards
-from worker.child import UNUSABLE, Child, Flag, scratch_of
+from worker import cards, scratch
+from worker.child import UNUSABLE, Child, Flag
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -87,10 +86,10 @@ def main() -> int:
         loglevel="WARNING",
         quiet=True,
     )
-    celery.start()
+    with scratch.held(worker, worker.name):
+        celery.start()
     if card is not None:
         card.lock.close()
-    shutil.rmtree(scratch_of(worker, worker.name), ignore_errors=True)
     if unusable.is_set():
         return UNUSABLE
     store = Store.open(settings.database_url)

@@ -23,8 +23,8 @@ from app.contract.queue import Queue
 from app.contract.settings import Settings
 from app.contract.store import Store
 from model import Pipeline
+from worker import scratch
 from worker.abilities import capabilities_of, usable_bytes
-from worker.child import empty_scratch
 from worker.render import render
 from worker.settings import WorkerSettings
 from worker.workplace import Workplace
@@ -68,7 +68,7 @@ def _work(
         settings=settings,
         worker=worker,
         usable=usable_bytes("cpu"),
-        scratch=empty_scratch(worker, name),
+        scratch=scratch.emptied(worker, name),
         stopping=stopping.is_set,
     )
     model, able = worker.served_id, capabilities_of(pipeline, worker.served_id, "cpu")

@@ -1,7 +1,9 @@
 """`/v1/videos/edits` and `/v1/videos/{id}/remix`: from a video, strange or one's own, to a job."""
 
 import json
+import os
 import subprocess
+import time
 
 import imageio_ffmpeg
 import pytest
@@ -278,3 +280,17 @@ def test_a_repeated_edit_is_answered_with_the_first_job(editor, made, finish):
         first, again = editor.post(url, **body), editor.post(url, **body, headers=retry)
         assert first.json()["id"] == again.json()["id"]
         assert editor.post(url, **body).json()["id"] != first.json()["id"]
+
+
+def test_what_killed_processes_left_of_clips_is_removed_a_day_later(
+    settings, serve, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, fresh = tmp_path / "kinora-clip-old", tmp_path / "kinora-clip-new"
+    for folder in (left, fresh):
+        folder.mkdir()
+        (folder / "upload").write_bytes(b"half a clip")
+    day_ago = time.time() - 25 * 3600
+    os.utime(left, (day_ago, day_ago))
+    with serve(settings):
+        assert (False, True) == (left.exists(), fresh.exists())
