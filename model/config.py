@@ -38,7 +38,8 @@ TEXT_LENGTH = 512
 class Defaults:
     """How a checkpoint is used when a request does not say; sizes in pixels, fps in 1/s.
 
-    `guidance_2` is the guidance of the second expert, where None means the first one's.
+    `guidance_2` is the guidance of the second expert, where None means the first one's; `strength`
+    is how far an edit goes, as in diffusers' WanVideoToVideoPipeline.
     """
 
     width: int
@@ -48,6 +49,7 @@ class Defaults:
     steps: int
     guidance: float
     guidance_2: float | None = None
+    strength: float = 0.8
 
 
 # From the configurations in the official repositories, Wan-Video/Wan2.1 and Wan-Video/Wan2.2.

@@ -253,6 +253,7 @@ def _capabilities(config: CheckpointConfig) -> Capabilities:
         guidance=default.guidance,
         guidance_2=(default.guidance_2 or default.guidance) if experts == 2 else None,
         flow_shift=config.schedule.shift,
+        strength=default.strength,
     )
 
 

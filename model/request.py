@@ -103,3 +103,4 @@ class Capabilities:
     guidance: float
     guidance_2: float | None
     flow_shift: float
+    strength: float

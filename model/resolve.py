@@ -19,7 +19,6 @@ MIN_LOOP = 9
 #: Frames a second; no clip is meant to be played faster.
 MAX_FPS = 120
 _MAX_STEPS = 1000
-_DEFAULT_STRENGTH = 0.8
 
 #: The mode that each way of conditioning asks for, and the fields that it cannot be combined with.
 _NEEDS = {
@@ -41,7 +40,7 @@ def resolve(request: Request, able: Capabilities) -> Resolved:
     _check_flag("loop", request.loop)
     _check_mode(request, able)
     if request.video is not None:
-        request = _shaped_like_video(request, request.video)
+        request = _shaped_like_video(request, request.video, able)
     elif request.strength is not None:
         raise ValueError("strength: says how far a video is changed, but no video is given")
     given = {f.name: getattr(request, f.name) for f in fields(Resolved)}
@@ -85,7 +84,7 @@ def _second_guidance(request: Request, able: Capabilities) -> Any:
     return next(choice for choice in choices if choice is not None)
 
 
-def _shaped_like_video(request: Request, video: Tensor) -> Request:
+def _shaped_like_video(request: Request, video: Tensor, able: Capabilities) -> Request:
     frames, height, width, _ = video.shape
     for name, asked, has in (
         ("frames", request.frames, frames),
@@ -94,7 +93,7 @@ def _shaped_like_video(request: Request, video: Tensor) -> Request:
     ):
         if asked is not None and asked != has:
             raise ValueError(f"video: has {name} {has}, but the request asks for {asked}")
-    strength = _DEFAULT_STRENGTH if request.strength is None else request.strength
+    strength = able.strength if request.strength is None else request.strength
     _check_number("strength", strength, above=0, at_most=1)
     return replace(request, frames=frames, height=height, width=width, strength=strength)
 

@@ -40,6 +40,7 @@ def capabilities_of(pipeline: Pipeline, model_id: str, device: str) -> Capabilit
         guidance=able.guidance,
         guidance_2=able.guidance_2,
         flow_shift=able.flow_shift,
+        strength=able.strength,
         grid=able.grid,
         min_side=able.grid,
         max_pixels=max_pixels,

@@ -52,5 +52,6 @@ def model_object(model: models.Model) -> Model:
         guidance_scale=can.guidance,
         guidance_scale_2=can.guidance_2,
         flow_shift=can.flow_shift,
+        strength=can.strength,
         styles=[name for name, _ in can.styles],
     )

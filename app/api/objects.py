@@ -151,6 +151,7 @@ class Model(BaseModel):
     guidance_scale: float
     guidance_scale_2: float | None
     flow_shift: float | None
+    strength: Annotated[float, Field(description="How far an edit goes from its source.")]
     styles: list[str]
 
 

@@ -45,6 +45,7 @@ export function fill(kept = {}) {
   form.num_inference_steps.placeholder = chosen.num_inference_steps;
   form.guidance_scale.placeholder = chosen.guidance_scale;
   form.flow_shift.placeholder = chosen.flow_shift ?? "";
+  form.strength.defaultValue = chosen.strength; // and its value, until somebody moves it
   styles(chosen.styles ?? [], form.style?.value ?? kept.style ?? "");
 }
 

@@ -38,6 +38,7 @@ KINORA = {
         "steps": 16,
         "guidance": 3.5,
         "flow_shift": 4.0,
+        "strength": 0.6,
     },
     "train_grid": [5, 8],
     "refine": {

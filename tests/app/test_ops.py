@@ -63,6 +63,7 @@ def test_models_are_those_of_the_workers(client):
     (model,) = client.get("/v1/models").json()["data"]
     assert (model["id"], model["object"], model["owned_by"]) == ("tiny", "model", "kinora")
     assert (model["modes"], model["max_seconds"]) == (["text", "image"], 10.125)
+    assert (model["strength"], model["flow_shift"]) == (0.8, 3.0)
     for name in ("tiny", "sora-2", "sora-2-pro", "sora-2-2025-12-08"):
         assert client.get(f"/v1/models/{name}").json() == model
     assert client.get("/v1/models/").json()["data"] == [model]

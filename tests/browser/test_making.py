@@ -133,6 +133,8 @@ def test_a_video_is_remixed_extended_and_told_apart_from_its_source(page):
         expect(page.locator("#task-about")).to_contain_text("a blue ball")
         if action == "extend":
             page.fill("[name=seconds]", "0.5")
+        else:  # how far the model goes from a source, unless told otherwise
+            expect(page.locator("[name=strength]")).to_have_value("0.6")
         made = make(page, f"a pink ball, {action}")
         page.wait_for_url(f"**/#/video/{made}")
         plays(page)

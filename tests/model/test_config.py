@@ -39,7 +39,14 @@ SCHEDULER = {
 KINORA = {
     "model_id": "kinora-tiny",
     "max_sequence_length": 64,
-    "default": {"width": 448, "height": 256, "frames": 33, "steps": 12, "flow_shift": 2.5},
+    "default": {
+        "width": 448,
+        "height": 256,
+        "frames": 33,
+        "steps": 12,
+        "flow_shift": 2.5,
+        "strength": 0.6,
+    },
     "train_grid": [8, 14],
     "refine": {"steps": 3},
 }
@@ -149,7 +156,9 @@ def test_kinora_json_has_the_last_word_on_use_but_not_on_sizes(folder):
     assert config.model_id == "kinora-tiny"
     assert config.text_length == 64
     assert config.schedule == replace(plain.schedule, shift=2.5)
-    assert config.defaults == replace(plain.defaults, width=448, height=256, frames=33, steps=12)
+    assert config.defaults == replace(
+        plain.defaults, width=448, height=256, frames=33, steps=12, strength=0.6
+    )
     assert config.train_grid == (8, 14)
     assert config.refine == {"steps": 3}
     assert config.transformer == plain.transformer

@@ -26,6 +26,7 @@ ABLE = Capabilities(
     guidance=4.0,
     guidance_2=None,
     flow_shift=3.0,
+    strength=0.7,
 )
 TWO_EXPERTS = replace(ABLE, guidance_2=3.0)
 PICTURE = Image.new("RGB", (64, 48))
@@ -62,7 +63,7 @@ def test_slow_motion_has_many_frames_a_second():
 def test_a_video_says_its_own_size_and_length():
     resolved = resolve(Request("a", video=VIDEO), ABLE)
     assert (resolved.width, resolved.height, resolved.frames) == (48, 32, 5)
-    assert resolved.strength == 0.8
+    assert resolved.strength == 0.7
 
 
 def test_a_clip_that_goes_on_has_one_frame_less_by_default():

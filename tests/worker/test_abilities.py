@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from worker.abilities import capabilities_of, memory_bytes, pixels_within
 
 
-def test_what_the_pipeline_says_is_registered(pipeline):
+def test_what_the_pipeline_says_is_registered(pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline, "capabilities", replace(pipeline.capabilities, strength=0.6))
     able = capabilities_of(pipeline, "some-name", "cpu")
     assert (able.model_id, able.grid) == ("some-name", pipeline.capabilities.grid)
     assert able.max_pixels == pipeline.capabilities.max_pixels
+    assert able.strength == 0.6
     assert set(pipeline.capabilities.modes) == set(able.modes)
 
 
