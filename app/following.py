@@ -133,7 +133,9 @@ class Following:
                         return
                     continue
                 try:
-                    await asyncio.wait_for(changed.wait(), idle_s)
+                    # Not `wait_for`: Python 3.11's drops a cancellation that comes with the news.
+                    async with asyncio.timeout(idle_s):
+                        await changed.wait()
                 except TimeoutError:
                     yield None
 
@@ -159,7 +161,8 @@ class Following:
         while not self._stopped and time.monotonic() - began < LOOK_S:
             self._wanted.clear()
             try:
-                await asyncio.wait_for(self._wanted.wait(), LOOK_S / 5)
+                async with asyncio.timeout(LOOK_S / 5):
+                    await self._wanted.wait()
             except TimeoutError:
                 continue
             if any(watch.seen is None for watch in self._watches.values()):

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from app.contract.previews import Preview, Previews
 from app.contract.store import Store
-from app.following import Following
+from app.following import Following, Seen
 
 
 @pytest.fixture
@@ -126,3 +126,29 @@ def test_a_picture_alone_is_a_change(store, previews, spec):
         return pictures
 
     assert asyncio.run(run()) == [0, 7]
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_watcher_that_is_cancelled_while_news_arrive_ends(store, previews, spec, steps):
+    """Python 3.11's `wait_for` drops a cancellation that comes as what it waits for is there."""
+    job = store.create(spec)[0]
+
+    async def follow(following):
+        async for _ in following.changes(job.id, 60):
+            pass
+
+    async def run():
+        following = Following(store, previews)
+        watching = asyncio.create_task(follow(following))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        following._tell({job.id: Seen(job)})
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait({watching}, timeout=5)
+        ended = watching.done()
+        watching.cancel()
+        return ended
+
+    assert asyncio.run(run())
