@@ -8,6 +8,9 @@ SHELL := /bin/bash
 python := .venv/bin/python
 recipe := pyproject.toml constraints.txt scripts/setup
 
+# A test's own servers and browser keep a second core busy; 0 is no process beside pytest's own.
+testers := $(shell n=$$(($$(nproc) / 2)); echo $$((n < 2 ? 0 : n > 4 ? 4 : n)))
+
 PROMPT ?=
 ARGS ?=
 export PROMPT
@@ -26,7 +29,7 @@ serve: setup ## run the whole service on this machine until Ctrl-C (ARGS="--port
 
 test: .venv/.dev ## run every check and test, real services included (ARGS="tests/app -k keys")
 	@scripts/services
-	@$(python) -m pytest -q -n logical --maxprocesses 4 $(ARGS)
+	@$(python) -m pytest -q -n $(testers) $(ARGS)
 
 check: .venv/.dev ## ruff, import rules and types; no tests
 	@$(python) -m ruff check --output-format concise .

@@ -52,6 +52,7 @@ export function close() {
   playing = null;
   stopWatching();
   $("player-watch").hidden = true;
+  $("actions").hidden = true; // there is no video to do it with until the next one is known
   $("video").pause();
   $("video").removeAttribute("src");
   $("video").load();

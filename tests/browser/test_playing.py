@@ -65,6 +65,23 @@ def test_what_is_downloaded_is_named_after_its_format(keyed, finish, spec, kind,
     assert download.value.suggested_filename == f"a red ball.{kind}"
 
 
+def test_nothing_can_be_done_with_a_video_that_is_still_on_its_way(keyed, finish, spec):
+    first, late = finish(spec, b"first"), finish(spec, b"late")
+    keyed.route("**/v1/videos?*", lambda route, _: route.abort())  # lists would tell of it
+    keyed.reload()
+    show(keyed, first)
+    expect(keyed.locator("#actions")).to_be_visible()
+    held = []
+    keyed.route(f"**/v1/videos/{late}", lambda route, _: held.append(route))
+    show(keyed, late)
+    while not held:
+        keyed.wait_for_timeout(20)
+    expect(keyed.locator("#actions")).to_be_hidden()
+    keyed.unroute(f"**/v1/videos/{late}")
+    held[0].continue_()
+    expect(keyed.locator("#actions")).to_be_visible()
+
+
 def test_a_cancelled_video_is_no_longer_offered_to_watch(alone, open_page, spec):
     address, parts = alone
     job, _ = parts.store.create(spec)
