@@ -63,7 +63,11 @@ def test_every_variable_that_is_mentioned_anywhere_exists() -> None:
 
 def test_the_table_of_targets_is_what_make_help_prints() -> None:
     printed = subprocess.run(
-        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     expected = [re.match(r"\s+(make \w+)\s+(.*)", line).groups() for line in printed]
 
