@@ -1,4 +1,7 @@
-"""Files that a process holds for as long as it runs: however it ends, they are free then."""
+"""Files that a process holds for as long as it runs: however it ends, they are free then.
+
+They are its own, not its child's: a child that outlives it does not keep them from its successor.
+"""
 
 import fcntl
 import os
@@ -15,7 +18,7 @@ def locked(path: Path) -> IO[str] | None:
     except OSError:  # another user's
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from worker import scratch
+from worker.locks import locked
 from worker.settings import WorkerSettings
 
 WORK = """
@@ -58,6 +59,34 @@ def test_what_a_killed_worker_left_is_removed_by_the_next_one(tmp_path, start):
     assert (tmp_path / "kinora-host-1" / "job").exists()
     start("host-2")
     assert ["kinora-host-2", "kinora-host-2.held"] == names(tmp_path)
+
+
+def test_a_child_that_outlives_its_worker_keeps_nothing_from_the_next_one(tmp_path):
+    orphan = """
+import os, sys, time
+from pathlib import Path
+from worker.locks import locked
+lock = locked(Path(sys.argv[1]))
+child = os.fork()
+if not child:
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+sys.stdin.read()
+"""
+    path = tmp_path / "kinora-host-1.held"
+    command = [sys.executable, "-c", orphan, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as of:
+        child = int(of.stdout.readline())
+        try:
+            assert locked(path) is None
+            of.kill()
+            of.wait()
+            lock = locked(path)
+            assert lock is not None
+            lock.close()
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_worker_that_runs_keeps_its_folder(tmp_path, start):
