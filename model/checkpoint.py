@@ -55,10 +55,10 @@ def load_vae(
     return _fill(module, folder, open_shards(folder), device, dtype, ())
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+def weight_bytes(folder: Path, dtype: torch.dtype, vae_dtype: torch.dtype = torch.float32) -> int:
     """Bytes of all weights of a checkpoint when they are loaded; only headers are read."""
     return sum(
-        math.prod(entry.shape) * (4 if path.parent.name == "vae" else dtype.itemsize)
+        math.prod(entry.shape) * (vae_dtype if path.parent.name == "vae" else dtype).itemsize
         for path in folder.glob("*/*.safetensors")  # text encoders' files have names of their own
         for entry in header(path).values()
     )

@@ -13,7 +13,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from model.streaming import Stream, is_lean
 from model.vae import VAE
 
 __all__ = ["Conditioning", "clean_frames", "condition_channels", "encode"]
@@ -97,7 +96,7 @@ def encode(vae: VAE, chunks: Iterable[Float[Tensor, "1 3 f H W"]]) -> Float[Tens
     """Normalised float32 latents of a clip that comes in chunks of any size."""
     weight = next(vae.parameters())
     pixels = (chunk.to(weight) for chunk in chunks)
-    latents = vae.encode_stream(pixels, Stream(lean=is_lean(weight.device)))
+    latents = vae.encode_stream(pixels, vae.stream())
     return vae.normalize(torch.cat([part.float() for part in latents], dim=2))
 
 

@@ -10,7 +10,6 @@ from model.canvas import Canvas, from_uint8
 from model.conditioning import encode
 from model.replay import encoder_history
 from model.request import Resolved
-from model.streaming import Stream, is_lean
 from model.vae import VAE
 
 __all__ = ["AFTER", "PAST", "following", "in_chunks", "preceding", "preceding_frames", "source"]
@@ -69,8 +68,7 @@ def source(
     chunks = in_chunks(request.video[begin * factor :])
     weight = next(vae.parameters())
     pixels = (chunk.to(weight) for chunk in canvas.resize(map(from_uint8, chunks)))
-    stream = Stream(lean=is_lean(weight.device))
-    for number, latent in enumerate(vae.encode_stream(pixels, stream), begin):
+    for number, latent in enumerate(vae.encode_stream(pixels, vae.stream()), begin):
         if number >= start:
             yield vae.normalize(latent.float())
 

@@ -79,7 +79,7 @@ def estimate(
     decode, streams = decoding(config.vae, *size, vae_dtype, lean=lean or frugal, tile=tile)
     latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
     frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
-    encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean)
+    encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean or frugal, tile=tile)
     # What is given or edited is encoded, each time from the beginning, and by any checkpoint.
     decode = max(decode, encode + remembered)
     if sizes.refine is not None:
@@ -127,13 +127,13 @@ def decoding(
     """
     space = config.scale_factor_spatial
     with torch.device("meta"):
-        vae = VAE(config).to(dtype)
+        vae = _in_tiles(VAE(config).to(dtype), tile)
         latents = torch.empty(1, config.z_dim, 1, height // space, width // space)
 
     def decode() -> Stream:
         stream = Stream(lean=lean)
         for _ in range(CHUNKS):
-            vae.decode(latents, stream, tile=tile)
+            vae.decode(latents, stream)
         return stream
 
     return _beside(decode)
@@ -141,11 +141,17 @@ def decoding(
 
 @cache
 def encoding(
-    config: VAEConfig, height: int, width: int, dtype: torch.dtype, *, lean: bool
+    config: VAEConfig,
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    *,
+    lean: bool,
+    tile: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
     """What the frames of a latent frame take to encode, and what the encoder remembers."""
     with torch.device("meta"):
-        vae = VAE(config).to(dtype)
+        vae = _in_tiles(VAE(config).to(dtype), tile)
         frames = torch.empty(1, 3, config.scale_factor_temporal, height, width)
 
     def encode() -> Stream:
@@ -156,6 +162,10 @@ def encoding(
         return stream
 
     return _beside(encode)
+
+
+def _in_tiles(vae: VAE, tile: tuple[int, int] | None) -> VAE:
+    return vae if tile is None else vae.in_tiles(tile)
 
 
 def _beside(run: Callable[[], Stream]) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from model.config import CheckpointConfig, read_config
 from model.memory import Memory, estimate
 from model.offload import offload as offload_blocks
 from model.offload import offloaded, resident_bytes
-from model.outline import Sizes
+from model.outline import FRUGAL_TILE, Sizes
 from model.place import Place, Tail
 from model.progress import Progress
 from model.request import Capabilities, Request, Resolved
@@ -29,7 +29,6 @@ from model.resolve import resolve
 from model.rollout import Rollout
 from model.sampling import Sampler
 from model.shards import CheckpointError
-from model.streaming import is_lean
 from model.text import TextEncoder
 from model.transformer import Transformer
 from model.upscale import Refine
@@ -101,16 +100,25 @@ class Pipeline:
         )
 
     @staticmethod
-    def needed(folder: str | Path, dtype: torch.dtype = torch.float32) -> int:
+    def needed(
+        folder: str | Path,
+        dtype: torch.dtype = torch.float32,
+        *,
+        vae_dtype: torch.dtype = torch.float32,
+    ) -> int:
         """Bytes that a clip of the checkpoint's own size takes on a device with all weights there.
 
-        For a choice before anything is loaded: what has less should `load` with `offload`.
+        For a choice before anything is loaded: what has less should `load` with a smaller
+        `vae_dtype`, or with `offload`.
         """
         config = read_config(folder)
         default = config.defaults
         sizes = outline.sizes(default.width, default.height, config, _refine(config))
-        weights = weight_bytes(config.folder, dtype)
-        return estimate(config, sizes, dtype=dtype, weights=weights, lean=True).peak
+        weights = weight_bytes(config.folder, dtype, vae_dtype)
+        counted = estimate(
+            config, sizes, dtype=dtype, vae_dtype=vae_dtype, weights=weights, lean=True
+        )
+        return counted.peak
 
     def generate(
         self,
@@ -171,7 +179,7 @@ class Pipeline:
             vae_dtype=next(self._vae.parameters()).dtype,
             guided=guided,
             weights=weights,
-            lean=is_lean(self._device),
+            lean=self._device.type != "cpu",
             frugal=frugal,
         )
 
@@ -187,9 +195,10 @@ class Pipeline:
         *,
         frugal: bool,
     ) -> Iterator[UInt8[Tensor, "f h w 3"]]:
+        vae = self._vae.in_tiles(FRUGAL_TILE) if frugal else self._vae
         place = self._nowhere(sizes)
         if resume is None:
-            place = self._beginning(request, sizes, windows)
+            place = self._beginning(vae, request, sizes, windows)
         else:
             place = place.restored(resume)
         counts = outline.counts(request, self.config, sizes, windows, place, report)
@@ -203,7 +212,7 @@ class Pipeline:
             for transformer in self._transformers if frugal and self._device.type != "cpu" else ():
                 stack.enter_context(offloaded(transformer, self._device))
             sampler = Sampler(
-                self.config, self._transformers, self._vae, self._clip, request, text, frugal
+                self.config, self._transformers, vae, self._clip, request, text, frugal
             )
             yield from Rollout(sampler, sizes, windows, noise, counts, place).frames()
 
@@ -215,7 +224,7 @@ class Pipeline:
         )
         return Place(Tail(0, base), Tail(0, full))
 
-    def _beginning(self, request: Resolved, sizes: Sizes, windows: list[Window]) -> Place:
+    def _beginning(self, vae: VAE, request: Resolved, sizes: Sizes, windows: list[Window]) -> Place:
         """Where a clip begins: with the latents, or the picture, that it goes on from."""
         place = replace(self._nowhere(sizes), decoded=windows[0].first)
         frames = given.preceding_frames(request.before, self.capabilities.frame_factor)
@@ -224,10 +233,10 @@ class Pipeline:
         frames = frames.to(self._device)
         if self.config.conditioned_by_channels:
             return replace(place, picture=frames[-1:])
-        base = Tail(0, given.preceding(self._vae, sizes.base, frames))
+        base = Tail(0, given.preceding(vae, sizes.base, frames))
         full = place.full
         if sizes.refine is not None:
-            full = Tail(0, given.preceding(self._vae, sizes.full, frames))
+            full = Tail(0, given.preceding(vae, sizes.full, frames))
         return replace(place, base=base, full=full)
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from model.canvas import Canvas
 from model.place import Tail
-from model.streaming import Stream, is_lean
 from model.vae import VAE, VAEConfig
 
 __all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history"]
@@ -58,7 +57,7 @@ class Decoding:
     """Frames of the latent frames that come one after the other, the first of them number `start`.
 
     `tail` holds the ones before, back to `origin`, where the clip begins, or as far as the decoder
-    looks. `again` is called after each that is passed once more. `tile` is `VAE.decode`'s.
+    looks. `again` is called after each that is passed once more.
     """
 
     def __init__(
@@ -70,17 +69,15 @@ class Decoding:
         origin: int,
         start: int,
         again: Callable[[], None],
-        tile: tuple[int, int] | None = None,
     ) -> None:
-        self._vae, self._canvas, self._tile = vae, canvas, tile
-        self._stream = Stream(lean=is_lean(tail.latents.device, tile))
+        self._vae, self._canvas, self._stream = vae, canvas, vae.stream()
         for i in range(max(origin, start - decoder_history(vae.config)), start):
             self.next(tail.between(i, i + 1))
             again()
 
     def next(self, latent: Float[Tensor, "1 z 1 h w"]) -> Float[Tensor, "1 3 f H W"]:
         """The frames of the next latent frame, in [-1, 1], cropped to the canvas."""
-        frames = self._vae.decode(self._vae.denormalize(latent), self._stream, tile=self._tile)
+        frames = self._vae.decode(self._vae.denormalize(latent), self._stream)
         return self._canvas.crop(frames)
 
 
@@ -104,8 +101,7 @@ class Enlarging:
         start: int,
         again: Callable[[], None],
     ) -> None:
-        self._vae, self._canvas = vae, full
-        self._stream = Stream(lean=is_lean(tail.latents.device))
+        self._vae, self._canvas, self._stream = vae, full, vae.stream()
         begin = start - encoder_history(vae.config)
         if begin <= max(origin, known):
             begin = max(origin, known)

@@ -19,7 +19,7 @@ from model.canvas import Canvas, from_uint8, to_uint8
 from model.conditioning import Conditioning, clean_frames, encode
 from model.denoise import DenoiseState, denoise
 from model.drift import level_of, pulled
-from model.outline import FRUGAL_TILE, Sizes
+from model.outline import Sizes
 from model.place import STAGES, Place, Tail
 from model.progress import Counts
 from model.replay import Decoding, Enlarging, decoder_history, encoder_history
@@ -166,7 +166,6 @@ class Rollout:
                 origin=self._origin(window),
                 start=place.decoded,
                 again=self._counts.again,
-                tile=FRUGAL_TILE if self._sampler.frugal else None,
             )
         for i in range(place.decoded, window.end):
             pixels = self._decoding.next(tail.between(i, i + 1))
@@ -190,8 +189,7 @@ class Rollout:
             if frame is None or not (away <= FADE).any():
                 continue
             if name not in self._seams:
-                tile = FRUGAL_TILE if self._sampler.frugal else None
-                self._seams[name] = Seam.of(self._vae, self._sizes.full, frame, tile)
+                self._seams[name] = Seam.of(self._vae, self._sizes.full, frame)
             pixels = self._seams[name].joined(pixels, away)
         return pixels
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from model.canvas import Canvas, from_uint8
 from model.conditioning import encode
-from model.streaming import Stream, is_lean
 from model.vae import VAE
 
 __all__ = ["FADE", "Seam"]
@@ -40,19 +39,12 @@ class Seam:
     softened: Float[Tensor, "1 3 1 h w"]
 
     @classmethod
-    def of(
-        cls,
-        vae: VAE,
-        canvas: Canvas,
-        frame: UInt8[Tensor, "h w 3"],
-        tile: tuple[int, int] | None = None,
-    ) -> "Seam":
-        """The seam at `frame`, which is taken to stand still; `tile` is `VAE.decode`'s."""
+    def of(cls, vae: VAE, canvas: Canvas, frame: UInt8[Tensor, "h w 3"]) -> "Seam":
+        """The seam at `frame`, which is taken to stand still."""
         factor = vae.config.scale_factor_temporal
         (full,) = canvas.resize([from_uint8(frame[None])])
         latents = encode(vae, [full, full.expand(-1, -1, factor, -1, -1)])
-        stream = Stream(lean=is_lean(latents.device, tile))
-        softened = vae.decode(vae.denormalize(latents), stream, tile=tile)[:, :, -1:]
+        softened = vae.decode(vae.denormalize(latents), vae.stream())[:, :, -1:]
         picture = canvas.crop(full.to(softened))
         return cls(picture, canvas.crop(softened))
 

@@ -12,19 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["CausalConv3d", "Pointwise", "RMSNorm", "Stream", "convolve", "is_lean"]
+__all__ = ["CausalConv3d", "Pointwise", "RMSNorm", "Stream", "convolve"]
 
 #: Elements that a CPU normalises at a time; a few such buffers fit a core's own cache.
 _STRIP = 1 << 18
 
 _CPU_DTYPES = (torch.float32, torch.bfloat16)
-
-
-def is_lean(device: torch.device, tile: tuple[int, int] | None = None) -> bool:
-    """Whether streams ask for memory with each chunk: where that is cheap, or memory is short and
-    pictures are decoded in tiles, they hold less.
-    """
-    return tile is not None or device.type != "cpu"
 
 
 @dataclass(slots=True)

@@ -1,12 +1,12 @@
-"""Parts of a picture that are decoded one by one, each with the surroundings its stages can see."""
+"""Parts of a picture that pass one by one, each with the surroundings its stages can see."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from torch import Tensor
 
-__all__ = ["Tile", "margins", "tiles"]
+__all__ = ["Tile", "margins", "reach", "tiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,16 @@ class Tile:
             x = x.narrow(2 + axis, first - have, last - first)
         return x
 
+    def around(self, reach: tuple[int, int]) -> "Tile":
+        """The tile and so many latent cells before and after it, where the picture has them."""
+        before, after = reach
+        spans = (
+            (max(0, start - before), min(size, stop + after))
+            for (start, stop), size in zip((self.rows, self.columns), self.size, strict=True)
+        )
+        rows, columns = spans
+        return replace(self, rows=rows, columns=columns)
+
     def _span(self, start: int, stop: int, size: int, level: int) -> tuple[int, int]:
         scale, margin = self.scale(level), self.margins[level]
         return max(0, start * scale - margin), min(size * scale, stop * scale + margin)
@@ -57,13 +67,22 @@ def margins(stages: int, convolutions: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
+def reach(halvings: int, convolutions: int) -> tuple[int, int]:
+    """Latent cells before and after a tile that an encoder sees for it: a 3x3 convolution, then
+    stages of so many, each of which halves its cells.
+    """
+    before = after = 0
+    for _ in range(halvings):  # a cell is made of two, and of one after them
+        before, after = 2 * before + convolutions, 2 * after + 1 + convolutions
+    scale = 2**halvings
+    return -(-(before + 1) // scale), -(-(after + 1) // scale)
+
+
 def tiles(
     size: tuple[int, int], tile: tuple[int, int] | None, margins: tuple[int, ...]
 ) -> Iterator[Tile]:
     """The tiles, of `tile` latent cells or less, that cover `size`; one if `tile` is None."""
     height, width = size if tile is None else tile
-    if height < 1 or width < 1:
-        raise ValueError(f"tile: must be two positive numbers of latent cells, not {tile}")
     for top, left in product(range(0, size[0], height), range(0, size[1], width)):
         rows = top, min(top + height, size[0])
         columns = left, min(left + width, size[1])

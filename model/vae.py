@@ -6,6 +6,7 @@ Time is causal and the first frame is a group of its own, so a clip can pass in 
 """
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from model.resample import Downsample, ResidualBlock, ResidualDownBlock, UpBlock
 from model.shapes import latent_frames
 from model.streaming import CausalConv3d, Pointwise, RMSNorm, Stream
-from model.tiling import Tile, margins, tiles
+from model.tiling import Tile, margins, reach, tiles
 
 __all__ = ["VAE", "VAEConfig"]
 
@@ -120,10 +121,23 @@ class Encoder(nn.Module):
         self.mid_block = MidBlock(dims[-1])
         self.norm_out = RMSNorm(dims[-1], 1, 1, 1)
         self.conv_out = CausalConv3d(dims[-1], 2 * config.z_dim, (3, 3, 3))
+        #: Blocks up to the last that halves the picture.
+        self.shrinking = len(self.down_blocks) - (1 if config.is_residual else blocks)
+        self.reach = reach(len(config.dim_mult) - 1, 2 * blocks)
 
     def forward(self, x: Float[Tensor, "b f h w c"], stream: Stream) -> Float[Tensor, "b t p q z"]:
+        return self.leave(self.shrink(x, stream), stream)
+
+    def shrink(self, x: Float[Tensor, "b f h w c"], stream: Stream) -> Float[Tensor, "b t p q c"]:
+        """All that happens at higher resolutions than that of the latents."""
         x = self.conv_in(x, stream)
-        for block in self.down_blocks:
+        for block in self.down_blocks[: self.shrinking]:
+            x = block(x, stream)
+        return x
+
+    def leave(self, x: Float[Tensor, "b t p q c"], stream: Stream) -> Float[Tensor, "b t p q z"]:
+        """The rest, at the resolution of the latents."""
+        for block in self.down_blocks[self.shrinking :]:
             x = block(x, stream)
         return self.conv_out(self.mid_block(x, stream), stream, self.norm_out)
 
@@ -186,6 +200,9 @@ class VAE(nn.Module):
     What comes in may be of another dtype than the weights, and what goes out is of its dtype.
     """
 
+    #: Height and width, in latent cells, of the parts in which pictures pass; None is whole ones.
+    tile: tuple[int, int] | None = None
+
     def __init__(self, config: VAEConfig):
         super().__init__()
         if config.attn_scales:
@@ -208,6 +225,23 @@ class VAE(nn.Module):
             if isinstance(module, CausalConv3d):
                 module.name = name
 
+    def in_tiles(self, tile: tuple[int, int]) -> "VAE":
+        """The same network, whose stages of higher resolution than the latents' see one tile at a
+        time: the same results in less memory and more time, but no gradient.
+        """
+        if min(tile) < 1:
+            raise ValueError(f"tile: must be two positive numbers of latent cells, not {tile}")
+        twin = copy(self)
+        twin.tile = tile
+        return twin
+
+    def stream(self) -> Stream:
+        """A stream for a long clip. It asks for memory with each chunk where that is cheap, or
+        memory is short.
+        """
+        lean = self.tile is not None or self.post_quant_conv.weight.device.type != "cpu"
+        return Stream(lean=lean)
+
     def encode_distribution(
         self, frames: Float[Tensor, "b c f h w"], stream: Stream | None = None
     ) -> tuple[Float[Tensor, "b z t p q"], Float[Tensor, "b z t p q"]]:
@@ -217,6 +251,7 @@ class VAE(nn.Module):
         4k + 1 frames and goes on by multiples of 4; anything else is a ValueError.
         """
         stream = stream or Stream(whole=torch.is_grad_enabled())
+        self._refuse_gradients()
         time, space = self.config.scale_factor_temporal, self.config.scale_factor_spatial
         _, _, f, height, width = frames.shape
         if stream.begins:
@@ -235,7 +270,8 @@ class VAE(nn.Module):
                 groups.insert(0, 1)
         encoded: list[Tensor] = []
         for group in x.split(groups, 1):
-            encoded.append(self.quant_conv(self.encoder(group, stream)))
+            shrunk = self._shrink(group, stream)
+            encoded.append(self.quant_conv(self.encoder.leave(shrunk, stream)))
             stream.frames += encoded[-1].shape[1]
         both = torch.cat(encoded, 1).to(frames.dtype)
         mean, logvar = rearrange(both, "b t h w (n z) -> n b z t h w", n=2)
@@ -266,22 +302,15 @@ class VAE(nn.Module):
             )
 
     def decode(
-        self,
-        latents: Float[Tensor, "b z t h w"],
-        stream: Stream | None = None,
-        *,
-        tile: tuple[int, int] | None = None,
+        self, latents: Float[Tensor, "b z t h w"], stream: Stream | None = None
     ) -> Float[Tensor, "b c f p q"]:
         """Frames in [-1, 1] of latents as `encode` gives them, f = 4 (t - 1) + 1.
 
         `stream` carries the history of earlier latents and takes these ones in; after the first
-        chunk f = 4t. With `tile` (height, width in latent cells, the same for the whole stream) all
-        stages that grow the picture see one tile at a time: the same frames in less memory, but no
-        gradient.
+        chunk f = 4t.
         """
+        self._refuse_gradients()
         if torch.is_grad_enabled():
-            if tile is not None:
-                raise ValueError("tile: tiles carry no gradient; decode under torch.no_grad()")
             stream = stream or Stream(whole=True)
             x = self.post_quant_conv(rearrange(self._own(latents), "b z t h w -> b t h w z"))
             x = self.decoder(x, stream).to(latents.dtype)
@@ -290,15 +319,11 @@ class VAE(nn.Module):
             return rearrange(x, "b f h w (c q p) -> b c f (h p) (w q)", p=p, q=p).clamp(-1, 1)
         # After one by itself nothing comes: its history, kept, would take far more than its frame.
         stream = stream or Stream(whole=latents.shape[2] == 1)
-        parts = [self._decode_one(part, stream, tile) for part in latents.split(1, 2)]
+        parts = [self._decode_one(part, stream) for part in latents.split(1, 2)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
     def decode_stream(
-        self,
-        chunks: Iterable[Float[Tensor, "b z _t h w"]],
-        stream: Stream | None = None,
-        *,
-        tile: tuple[int, int] | None = None,
+        self, chunks: Iterable[Float[Tensor, "b z _t h w"]], stream: Stream | None = None
     ) -> Iterator[Float[Tensor, "b c _f p q"]]:
         """What `decode` gives, the frames of one latent frame at a time: 1, then 4 and 4.
 
@@ -307,9 +332,27 @@ class VAE(nn.Module):
         stream = stream or Stream()
         for chunk in chunks:
             for part in chunk.split(1, 2):
-                yield self.decode(part, stream, tile=tile)
+                yield self.decode(part, stream)
 
-    def _decode_one(self, latents: Tensor, stream: Stream, tile: tuple[int, int] | None) -> Tensor:
+    def _shrink(self, x: Float[Tensor, "b f h w c"], stream: Stream) -> Tensor:
+        if self.tile is None:
+            return self.encoder.shrink(x, stream)
+        scale = 2 ** (len(self.config.dim_mult) - 1)
+        h, w = (cells // scale for cells in x.shape[2:4])
+        canvas: Tensor | None = None
+        for part in tiles((h, w), self.tile, ()):
+            (top, bottom), (left, right) = part.rows, part.columns
+            seen = part.around(self.encoder.reach)
+            rows, columns = (slice(a * scale, b * scale) for a, b in (seen.rows, seen.columns))
+            y = self.encoder.shrink(x[:, :, rows, columns], stream.at(f"{top},{left}"))
+            if canvas is None:
+                canvas = y.new_empty(*y.shape[:2], h, w, y.shape[-1])
+            own = y[:, :, top - seen.rows[0] :, left - seen.columns[0] :]
+            canvas[:, :, top:bottom, left:right] = own[:, :, : bottom - top, : right - left]
+        assert canvas is not None  # a picture has tiles
+        return canvas
+
+    def _decode_one(self, latents: Tensor, stream: Stream) -> Tensor:
         b, _, _, h, w = latents.shape
         space, p = self.config.scale_factor_spatial, self.config.patch_size or 1
         f = 1 if stream.begins else self.config.scale_factor_temporal
@@ -317,9 +360,9 @@ class VAE(nn.Module):
         canvas = latents.new_empty(b, c, f, h * space, w * space)
         x = self.post_quant_conv(rearrange(self._own(latents), "b z t h w -> b t h w z"))
         x = self.decoder.enter(x, stream)
-        for part in tiles((h, w), tile, self.decoder.margins):
+        for part in tiles((h, w), self.tile, self.decoder.margins):
             (top, bottom), (left, right) = part.rows, part.columns
-            place = stream if tile is None else stream.at(f"{top},{left}")
+            place = stream if self.tile is None else stream.at(f"{top},{left}")
             target = canvas[..., top * space : bottom * space, left * space : right * space]
             target = target.unflatten(-1, (-1, p)).unflatten(-3, (-1, p))  # b c f h p w q
             start = 0
@@ -339,6 +382,10 @@ class VAE(nn.Module):
         """The inverse of `normalize`."""
         mean, std = self._statistics(latents)
         return latents / (1 / std) + mean
+
+    def _refuse_gradients(self) -> None:
+        if self.tile is not None and torch.is_grad_enabled():
+            raise ValueError("tile: tiles carry no gradient; go through them in torch.no_grad()")
 
     def _own(self, x: Tensor) -> Tensor:
         """`x` in the dtype of the weights."""

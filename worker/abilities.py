@@ -51,6 +51,23 @@ def capabilities_of(pipeline: Pipeline, model_id: str, device: str) -> Capabilit
     )
 
 
+def fitting(
+    folder: Path, device: str, dtype: torch.dtype, offload: str, usable: int
+) -> tuple[torch.dtype, bool]:
+    """The VAE's dtype, and whether the transformers' weights wait in host memory.
+
+    Where a GPU is short of memory for a clip of the checkpoint's own size, the VAE gives its
+    precision first: what it remembers between two latent frames is most of what a clip takes.
+    `offload` is always, never, or auto: if it is short even so.
+    """
+    if device == "cpu":  # of a large clip most time is the VAE's, and memory is not the question
+        return dtype, offload == "always"
+    narrow = dtype if dtype == torch.bfloat16 else torch.float32
+    is_short = lambda vae_dtype: Pipeline.needed(folder, dtype, vae_dtype=vae_dtype) > usable
+    vae_dtype = narrow if is_short(torch.float32) else torch.float32
+    return vae_dtype, offload == "always" or (offload == "auto" and is_short(vae_dtype))
+
+
 def pixels_within(usable: int, needs: Callable[[int, int], int], max_pixels: int, grid: int) -> int:
     """The largest number of pixels, up to `max_pixels`, whose frames fit into `usable` bytes.
 

@@ -191,7 +191,7 @@ class Child:
 
         from model import Pipeline
         from model.memory import compute_dtype
-        from worker.abilities import usable_bytes
+        from worker.abilities import fitting, usable_bytes
         from worker.workplace import Workplace
 
         began = time.monotonic()
@@ -200,13 +200,10 @@ class Child:
             torch.set_num_threads(worker.torch_threads)
         device = self._device()
         dtype = compute_dtype(device) if worker.dtype == "auto" else getattr(torch, worker.dtype)
-        # Of a large clip on a CPU, most time is the VAE's. On a GPU nobody has compared its dtypes.
-        vae_dtype = dtype if device == "cpu" else torch.float32
         usable = usable_bytes(device)
-        offload = worker.offload == "always"
-        if worker.offload == "auto" and device != "cpu":
-            offload = Pipeline.needed(worker.folder, dtype) > usable
-        log.info("checkpoint.loading", device=device, dtype=str(dtype), offload=offload)
+        vae_dtype, offload = fitting(worker.folder, device, dtype, worker.offload, usable)
+        chosen = {"dtype": str(dtype), "vae_dtype": str(vae_dtype), "offload": offload}
+        log.info("checkpoint.loading", device=device, **chosen)
         pipeline = Pipeline.load(
             worker.folder, device=device, dtype=dtype, vae_dtype=vae_dtype, offload=offload
         )

@@ -14,11 +14,10 @@ from model.checkpoint import weight_bytes
 from model.config import PRESETS, CheckpointConfig
 from model.footprint import peak_bytes
 from model.memory import compute_dtype, decoding, denoising, encoding, estimate
-from model.outline import sizes
+from model.outline import FRUGAL_TILE, sizes
 from model.schedule import ScheduleConfig
 from model.seams import Seam
 from model.shapes import TokenGrid
-from model.streaming import Stream
 from model.transformer import TransformerConfig
 from model.upscale import Refine
 from model.vae import VAE, VAEConfig
@@ -185,6 +184,8 @@ def test_what_is_needed_is_known_before_anything_is_loaded(checkpoint):
     loaded = Pipeline.load(checkpoint).memory(96, 64)
     assert Pipeline.needed(checkpoint) >= loaded.weights + loaded.streams
     assert Pipeline.needed(checkpoint, torch.bfloat16) < Pipeline.needed(checkpoint)
+    narrow = Pipeline.needed(checkpoint, torch.bfloat16, vae_dtype=torch.bfloat16)
+    assert narrow < Pipeline.needed(checkpoint, torch.bfloat16)
     assert weight_bytes(checkpoint, torch.float32) == loaded.weights
 
 
@@ -197,20 +198,32 @@ def test_a_table_of_positions_beside_an_encoders_weights_is_no_fault(tmp_path):
 
 
 @pytest.mark.parametrize("modes", [("text",), ("text", "image")])
-def test_what_is_given_or_edited_is_encoded_beside_what_the_decoder_remembers(config, modes):
-    counted = memory_of(replace(config, modes=modes), lean=True, frugal=True)
-    assert counted.decode >= sum(encoding(config.vae, 720, 1280, torch.float32, lean=True))
+@pytest.mark.parametrize("tile", [None, FRUGAL_TILE])
+def test_what_is_given_or_edited_is_encoded_beside_what_the_decoder_remembers(config, modes, tile):
+    counted = memory_of(replace(config, modes=modes), lean=True, frugal=tile is not None)
+    size = (720, 1280, torch.float32)
+    assert counted.decode >= sum(encoding(config.vae, *size, lean=True, tile=tile))
+
+
+def test_pictures_are_encoded_in_less_memory_in_tiles():
+    size = (720, 1280, torch.float32)
+    whole, tiled = (encoding(VAEConfig(), *size, lean=True, tile=t) for t in (None, FRUGAL_TILE))
+    assert sum(tiled) < 0.7 * sum(whole)
 
 
 @torch.no_grad()
-def test_what_tiles_remember_is_counted_margins_and_all():
-    latents = torch.randn(1, 16, 1, 48, 48)
-    vae, stream = VAE(SMALL_VAE).requires_grad_(requires_grad=False), Stream(lean=True)
-    for _ in range(3):
-        vae.decode(latents, stream, tile=(32, 32))
+@pytest.mark.parametrize("count", [decoding, encoding])
+def test_what_tiles_remember_is_counted_margins_and_all(count):
+    vae = VAE(SMALL_VAE).requires_grad_(requires_grad=False).in_tiles((32, 32))
+    stream = vae.stream()
+    if count is decoding:
+        for _ in range(3):
+            vae.decode(torch.randn(1, 16, 1, 48, 48), stream)
+    else:
+        vae.encode(torch.rand(1, 3, 9, 48 * 8, 48 * 8), stream)
     held = sum(part.untyped_storage().nbytes() for part in stream.past.values())
     size = (48 * 8, 48 * 8, torch.float32)
-    whole, tiled = (decoding(SMALL_VAE, *size, lean=True, tile=t)[1] for t in (None, (32, 32)))
+    whole, tiled = (count(SMALL_VAE, *size, lean=True, tile=t)[1] for t in (None, (32, 32)))
     assert tiled == pytest.approx(held, rel=0.01)
     assert whole < tiled
 

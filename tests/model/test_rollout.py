@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model import Pipeline, Progress, Request, Shot, frames_done, outline, rollout
+from model import Pipeline, Progress, Request, Shot, frames_done, outline
 from model.canvas import from_uint8, to_uint8
 from model.resolve import resolve
 from model.seams import FADE
@@ -247,7 +247,7 @@ def test_what_a_checkpoint_cannot_go_on_from_is_refused(channels, clip):
 
 
 def test_a_frugal_clip_is_the_same_up_to_rounding(pipeline, clip, monkeypatch):
-    monkeypatch.setattr(rollout, "FRUGAL_TILE", (2, 3))
+    monkeypatch.setattr("model.pipeline.FRUGAL_TILE", (2, 3))
     request = Request("a", frames=8, before=clip, steps=1)
     plain, frugal = frames(pipeline, request), frames(pipeline, request, frugal=True)
     assert (plain.int() - frugal.int()).abs().max() <= 2

@@ -40,7 +40,7 @@ def test_the_picture_is_softened_as_a_clip_is(windowed):
     frame = torch.randint(256, (64, 90, 3), dtype=torch.uint8)
     with torch.no_grad():
         seam = Seam.of(vae, canvas, frame)
-        tiled = Seam.of(vae, canvas, frame, tile=(2, 2))
+        tiled = Seam.of(vae.in_tiles((2, 2)), canvas, frame)
     assert seam.picture.shape == seam.softened.shape == (1, 3, 1, 64, 90)
     assert not torch.equal(seam.picture, seam.softened)
     assert torch.equal(seam.picture, tiled.picture)

@@ -158,8 +158,30 @@ def test_the_gradient_is_the_slope():
 @pytest.mark.parametrize("tile", [(4, 11), (16, 7), (100, 100)])
 def test_a_picture_decoded_in_tiles_has_no_seams(vae, tile):
     z = latents(2, 9, 23)
-    tiled, whole = vae.decode(z, tile=tile), vae.decode(z)
+    tiled, whole = vae.in_tiles(tile).decode(z), vae.decode(z)
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tile", [(4, 11), (16, 7), (100, 100)])
+def test_a_picture_encoded_in_tiles_is_encoded_as_a_whole(vae, tile):
+    space = vae.config.scale_factor_spatial
+    frames, stream = clip(9, 9 * space, 23 * space), Stream()
+    parts = [vae.in_tiles(tile).encode(part, stream) for part in frames.split([5, 4], 2)]
+    torch.testing.assert_close(torch.cat(parts, 2), vae.encode(frames), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_encoded_tiles_have_exactly_the_surroundings_they_need(vae):
+    space, encoder = vae.config.scale_factor_spatial, vae.encoder
+    frames, (before, after) = clip(1, 20 * space, 20 * space), encoder.reach
+    whole = vae.encode(frames)
+    try:
+        for less in ((before - 1, after), (before, after - 1)):
+            encoder.reach = less
+            assert (vae.in_tiles((10, 10)).encode(frames) - whole).abs().max() > 1e-6, less
+    finally:
+        encoder.reach = before, after
 
 
 @torch.no_grad()
@@ -169,7 +191,7 @@ def test_tiles_have_exactly_the_margin_they_need(vae):
     try:
         for level in range(len(margins) - 1):
             decoder.margins = tuple(m - (i == level) for i, m in enumerate(margins))
-            difference = (vae.decode(z, tile=(13, 13)) - whole).abs().max()
+            difference = (vae.in_tiles((13, 13)).decode(z) - whole).abs().max()
             assert difference > 1e-6, level
     finally:
         decoder.margins = margins
@@ -178,10 +200,10 @@ def test_tiles_have_exactly_the_margin_they_need(vae):
 @torch.no_grad()
 def test_tiled_streams_can_be_saved_too(vae):
     z, stream = latents(3), Stream()
-    vae.decode(z[:, :, :1], stream, tile=(3, 4))
+    vae.in_tiles((3, 4)).decode(z[:, :, :1], stream)
     restored = Stream.from_tensors(load(save(stream.tensors())))
     expected = vae.decode(z)[:, :, 1:]
-    actual = vae.decode(z[:, :, 1:], restored, tile=(3, 4))
+    actual = vae.in_tiles((3, 4)).decode(z[:, :, 1:], restored)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
@@ -270,13 +292,15 @@ def test_attention_at_other_scales_is_refused():
 
 
 def test_tiles_are_refused_where_a_gradient_is_wanted(vae):
-    with pytest.raises(ValueError, match="tile: tiles carry no gradient"):
-        vae.decode(latents(1), tile=(3, 4))
+    tiled = vae.in_tiles((3, 4))
+    for refused in (lambda: tiled.decode(latents(1)), lambda: tiled.encode(clip(1))):
+        with pytest.raises(ValueError, match="tile: tiles carry no gradient"):
+            refused()
 
 
 def test_a_tile_without_cells_is_refused(vae):
-    with torch.no_grad(), pytest.raises(ValueError, match="tile: must be two positive numbers"):
-        vae.decode(latents(1), tile=(0, 4))
+    with pytest.raises(ValueError, match="tile: must be two positive numbers"):
+        vae.in_tiles((0, 4))
 
 
 def test_scale_factors_that_contradict_the_stages_are_refused():

@@ -88,7 +88,9 @@ def test_streams_end_where_diffusers_does(pair):
     latents = torch.cat(list(ours.encode_stream(frames.split(3, 2))), 2)
     expected = theirs.encode(frames).latent_dist.mean
     torch.testing.assert_close(latents, expected, **TOLERANCE)
-    decoded = torch.cat(list(ours.decode_stream(expected.split(1, 2), Stream(), tile=(2, 3))), 2)
+    decoded = torch.cat(
+        list(ours.in_tiles((2, 3)).decode_stream(expected.split(1, 2), Stream())), 2
+    )
     torch.testing.assert_close(decoded, theirs.decode(expected).sample, **TOLERANCE)
 
 

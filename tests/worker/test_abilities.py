@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from worker.abilities import capabilities_of, memory_bytes, pixels_within
+from model import Pipeline
+from worker.abilities import capabilities_of, fitting, memory_bytes, pixels_within
 
 
 def test_what_the_pipeline_says_is_registered(pipeline, monkeypatch):
@@ -34,3 +35,23 @@ def test_sizes_that_do_not_fit_are_refused_and_not_offered(pipeline, monkeypatch
 
 def test_a_host_has_memory():
     assert 2**30 < memory_bytes(torch.device("cpu")) < 2**50
+
+
+def test_a_gpu_short_of_memory_takes_a_narrower_vae_and_then_holds_fewer_weights(checkpoint):
+    wide = Pipeline.needed(checkpoint, torch.bfloat16)
+    narrow = Pipeline.needed(checkpoint, torch.bfloat16, vae_dtype=torch.bfloat16)
+    for usable, expected in {
+        wide: (torch.float32, False),
+        wide - 1: (torch.bfloat16, False),
+        narrow - 1: (torch.bfloat16, True),
+    }.items():
+        assert fitting(checkpoint, "cuda", torch.bfloat16, "auto", usable) == expected
+
+
+def test_weights_wait_where_the_operator_says_so_and_a_vae_is_never_narrower_than_bfloat16(
+    checkpoint,
+):
+    for how, waits in (("always", True), ("never", False)):
+        assert fitting(checkpoint, "cuda", torch.float16, how, 0) == (torch.float32, waits)
+        assert fitting(checkpoint, "cpu", torch.bfloat16, how, 0) == (torch.bfloat16, waits)
+    assert fitting(checkpoint, "cpu", torch.float32, "auto", 0) == (torch.float32, False)
