@@ -30,8 +30,9 @@ from model.vae import VAE
 # Tokens of a step for each frame that is drawn together with others, and the most of these, which
 # bounds the memory.
 TOKENS_A_FRAME, TOGETHER = 20, 800
-# Batches of new clips that are encoded between two steps, at most: each takes a GPU some 10 ms.
-BETWEEN = 2
+# Batches of new clips that are encoded between two steps, at most: each takes a GPU some 10 ms, and
+# a step of 384,000 tokens 360. With two, thirteen processes drew no more than ten did.
+BETWEEN = 6
 # Batches that each process may have drawn before they are fetched: a trainer compiles for a minute.
 AHEAD = 12
 
@@ -162,7 +163,7 @@ class Filling:
         self.device = next(vae.parameters()).device
         context = torch.multiprocessing.get_context("spawn")
         self.arriving: Queue[Drawn] = context.Queue(AHEAD * loaders)
-        self.ready: queue.Queue[Drawn] = queue.Queue(4)
+        self.ready: queue.Queue[Drawn] = queue.Queue(BETWEEN)
         self.processes = [
             context.Process(
                 target=draw_on,
