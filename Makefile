@@ -8,8 +8,8 @@ SHELL := /bin/bash
 python := .venv/bin/python
 recipe := pyproject.toml constraints.txt scripts/setup
 
-# A test's own servers and browser keep a second core busy; 0 is no process beside pytest's own.
-testers := $(shell n=$$(($$(nproc) / 2)); echo $$((n < 2 ? 0 : n > 4 ? 4 : n)))
+# A test's own servers and browser keep other cores busy; 0 is no process beside pytest's own.
+testers := $(shell n=$$(nproc); echo $$((n < 2 ? 0 : n < 4 ? 2 : n < 8 ? n / 2 : 4)))
 
 PROMPT ?=
 ARGS ?=
