@@ -43,12 +43,11 @@ class Tile:
 
     def around(self, reach: tuple[int, int]) -> "Tile":
         """The tile and so many latent cells before and after it, where the picture has them."""
-        before, after = reach
-        spans = (
-            (max(0, start - before), min(size, stop + after))
-            for (start, stop), size in zip((self.rows, self.columns), self.size, strict=True)
-        )
-        rows, columns = spans
+
+        def wider(span: tuple[int, int], size: int) -> tuple[int, int]:
+            return max(0, span[0] - reach[0]), min(size, span[1] + reach[1])
+
+        rows, columns = wider(self.rows, self.size[0]), wider(self.columns, self.size[1])
         return replace(self, rows=rows, columns=columns)
 
     def _span(self, start: int, stop: int, size: int, level: int) -> tuple[int, int]:

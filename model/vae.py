@@ -125,9 +125,6 @@ class Encoder(nn.Module):
         self.shrinking = len(self.down_blocks) - (1 if config.is_residual else blocks)
         self.reach = reach(len(config.dim_mult) - 1, 2 * blocks)
 
-    def forward(self, x: Float[Tensor, "b f h w c"], stream: Stream) -> Float[Tensor, "b t p q z"]:
-        return self.leave(self.shrink(x, stream), stream)
-
     def shrink(self, x: Float[Tensor, "b f h w c"], stream: Stream) -> Float[Tensor, "b t p q c"]:
         """All that happens at higher resolutions than that of the latents."""
         x = self.conv_in(x, stream)
