@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 
 def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
-    """Removes objects older than this whose job or file has no row, and inputs and work of ended
-    jobs; returns how many.
+    """Removes objects older than this whose job or file has no row, inputs and work of ended jobs,
+    and what was stored in part; returns how many.
 
     The age keeps what is just being stored, and lets a database be restored from a backup. What is
     older than all of the database belongs to another: this one may be new, or named by mistake.
@@ -41,6 +41,7 @@ def remove_orphans(store: Store, blobs: Blobs, older_than_s: float) -> int:
                 if _id(blob) not in rows and since < blob.modified_at < before:
                     blobs.delete(blob.key)
                     removed += 1
+    removed += blobs.remove_unfinished(before)
     if removed:
         log.info("orphans.removed", objects=removed)
     return removed

@@ -1,5 +1,6 @@
 """Object storage for references and finished videos: a local folder or an S3 bucket."""
 
+import re
 import secrets
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ PART_BYTES = 8 * 2**20
 READ_BYTES = 2**18
 #: Seconds that a server may say nothing while it is listened to.
 SILENCE_S = 30.0
+#: How a folder's store names a file until all of it is written.
+STAGED = re.compile(r"#\d+$")
 
 
 class BlobNotFound(LookupError):
@@ -152,6 +155,18 @@ class Blobs:
             raise ValueError("prefix: an empty one would remove everything")
         for blob in list(self.list(prefix)):
             self.delete(blob.key)
+
+    def remove_unfinished(self, before: float) -> int:
+        """Removes what killed processes had stored a part of and nobody wrote to since `before`;
+        returns how many. A folder lists no such files; a bucket has a rule for its own.
+        """
+        if not isinstance(self._store, LocalStore):
+            return 0
+        files = [p for p in Path(str(self._store.prefix)).rglob("*#*") if STAGED.search(p.name)]
+        old = [file for file in files if file.is_file() and file.stat().st_mtime < before]
+        for file in old:
+            file.unlink(missing_ok=True)
+        return len(old)
 
     def check(self) -> None:
         """Writes, reads and removes a small blob; raises what goes wrong."""

@@ -1,6 +1,8 @@
 """Objects without a row, in a real folder."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +13,15 @@ from app.contract.job import Output, input_key, output_key
 from app.contract.settings import Settings
 from app.contract.store import Store
 from worker.orphans import remove_orphans
+
+STORE = """
+import sys
+from pathlib import Path
+from app.contract.blobs import Blobs
+from app.contract.settings import Settings
+data, key, clip = sys.argv[1:]
+Blobs.open(Settings(data=Path(data))).put(key, Path(clip), "video/mp4")
+"""
 
 
 @pytest.fixture
@@ -47,6 +58,25 @@ def test_what_no_row_names_is_removed_when_it_is_old(settings, store, spec):
     assert 0 == remove_orphans(store, blobs, older_than_s=60)
     assert len(lost) == remove_orphans(store, blobs, older_than_s=-60)
     assert kept == {blob.key for blob in blobs.list()}
+
+
+def test_what_a_killed_process_stored_a_part_of_is_removed_when_it_is_old(settings, store, spec):
+    blobs = Blobs.open(settings)
+    clip = settings.data / "clip.mp4"
+    with clip.open("wb") as file:
+        file.truncate(2**30)
+    key = output_key(store.create(spec)[0].id, 1, "video.mp4")
+    storing = subprocess.Popen([sys.executable, "-c", STORE, str(settings.data), key, str(clip)])
+    folder = (settings.data / "blobs" / key).parent
+    while not (parts := list(folder.glob("*"))):
+        assert storing.poll() is None
+    storing.kill()
+    storing.wait()
+    assert [f"{key}#1"] == [f"{key.rpartition('/')[0]}/{part.name}" for part in parts]
+    assert 0 == remove_orphans(store, blobs, older_than_s=60)
+    os.utime(parts[0], (1, 1))
+    assert 1 == remove_orphans(store, blobs, older_than_s=60)
+    assert not parts[0].exists()
 
 
 def test_a_new_database_takes_nothing_from_a_storage_that_was_there_before(settings, store, spec):
