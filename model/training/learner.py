@@ -149,7 +149,7 @@ def take_weights(learner: Learner, folder: Path) -> None:
         words[: len(known)] = known.float()
         text["shared.weight"] = words
         missing, extra = learner.text.load_state_dict(text, strict=False)
-    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder}: cannot begin with these weights: {error}") from error
     if extra or set(missing) - TIED:
         raise ValueError(f"{folder}: its text_encoder lacks {missing} and has {extra} beyond")
@@ -159,7 +159,7 @@ def deeper(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """A transformer's weights with blocks added evenly until there are so many `layers`.
 
     A new block is a copy of the one before it whose last layers are zero, so that it passes on what
-    it is given: the function stays as it is.
+    it is given: the function stays as it is. ValueError if there are more blocks than `layers`.
     """
     blocks: dict[int, dict[str, Tensor]] = {}
     rest: dict[str, Tensor] = {}
@@ -169,6 +169,8 @@ def deeper(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
             blocks.setdefault(int(number), {})[inner] = value
         else:
             rest[name] = value
+    if len(blocks) > layers:
+        raise ValueError(f"has {len(blocks)} layers, and at most {layers} are trained")
     places = [i * layers // len(blocks) for i in range(len(blocks))]
     for k in range(layers):
         own = max(i for i, place in enumerate(places) if place <= k)

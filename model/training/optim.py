@@ -65,7 +65,10 @@ class Weights:
 
     @torch.no_grad()
     def step(self, scale: float, *, clip: float = 1.0) -> Tensor:
-        """One update at `scale` times the base learning rates; returns the gradient's norm."""
+        """One update at `scale` times the base learning rates; returns the gradient's norm.
+
+        A gradient that is not finite counts as none: it would stay in the momenta for good.
+        """
         gradients = [
             torch.stack([_gradient(self.named[i][1]) for i in group]) for group in self.groups
         ]
@@ -76,15 +79,15 @@ class Weights:
         singles = [vector.grad for vector in self.vectors if vector.grad is not None]
         norms = torch._foreach_norm([*gradients, *singles])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # no public name
         norm = torch.linalg.vector_norm(torch.stack(norms))
-        smaller = (clip / (norm + 1e-6)).clamp(max=1)
+        smaller, lost = (clip / (norm + 1e-6)).clamp(max=1), ~norm.isfinite()
         for stack, momentum, gradient in zip(self.stacks, self.momenta, gradients, strict=True):
-            gradient.mul_(smaller)
+            gradient.mul_(smaller).masked_fill_(lost, 0)
             momentum.lerp_(gradient, 1 - MOMENTUM)
             update = orthogonal(gradient.lerp_(momentum, MOMENTUM))
             rate = self.lr * scale * 0.2 * max(stack.shape[1:]) ** 0.5
             stack.mul_(1 - self.lr * scale * DECAY).sub_(update, alpha=rate)
         for gradient in singles:
-            gradient.mul_(smaller)
+            gradient.mul_(smaller).masked_fill_(lost, 0)
         self.adam.param_groups[0]["lr"] = self.lr / 2 * scale
         self.adam.step()
         self.steps += 1

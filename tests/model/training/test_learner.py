@@ -11,7 +11,7 @@ from torch import nn
 from app.embedded import default_checkpoint
 from model.text import TextEncoder
 from model.training import captions, language, pairs
-from model.training.learner import TEXT_DIM, Learner, Said, take_weights
+from model.training.learner import TEXT_DIM, Learner, Said, deeper, take_weights
 from model.training.optim import Weights
 
 ONE = "a red ball on the left and a blue star on the right"
@@ -46,6 +46,13 @@ def test_weights_that_lack_something_are_refused(tmp_path: Path):
     save_file(weights, path)
     with pytest.raises(ValueError, match="lacks"):
         take_weights(Learner(), tmp_path)
+
+
+def test_a_deeper_checkpoint_is_refused():
+    blocks = {f"blocks.{i}.norm2.weight": torch.ones(1) for i in range(3)}
+    assert deeper(blocks, 3) == blocks
+    with pytest.raises(ValueError, match="3 layers, and at most 2"):
+        deeper(blocks, 2)
 
 
 def test_what_the_shipped_one_says_of_two_objects_can_be_read_off_by_attention():

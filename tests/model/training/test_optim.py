@@ -76,6 +76,20 @@ def test_what_is_held_is_not_stepped_and_what_is_plain_is_not_made_orthogonal():
     assert torch.allclose(step, step.new_full((), 0.05), atol=1e-3)  # Adam's first, half the rate
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_costs_its_step_alone(broken):
+    model = network()
+    weights = Weights(model, lr=1e-2)
+    backward(model, 0)
+    weights.step(1.0)
+    backward(model, 1)
+    model[0].weight.grad[0, 0] = broken
+    assert not weights.step(1.0).isfinite()
+    backward(model, 2)
+    assert weights.step(1.0).isfinite()
+    assert all(value.isfinite().all() for value in weights.state().values())
+
+
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights():
     whole, first = network(), network()
     weights, half = Weights(whole, lr=1e-2), Weights(first, lr=1e-2)
