@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from model.lora import Lora
 from model.schedule import ScheduleConfig
 from model.shapes import latent_frames
 from model.shards import CheckpointError, open_shards, read_json
@@ -100,6 +101,8 @@ class CheckpointConfig:
     train_grid: tuple[int, int] | None = None
     #: How large sizes are refined, as `kinora.json` says it.
     refine: Mapping[str, Any] = field(default_factory=dict)
+    #: Merged into the transformers as they are loaded; files are paths that can be opened.
+    loras: tuple[Lora, ...] = ()
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -176,6 +179,8 @@ class _OwnWords:
     window_overlap: int = OVERLAP
     train_grid: tuple[int, int] | None = None
     refine: dict[str, Any] | None = None
+    #: Keys of Lora, each.
+    loras: tuple[dict[str, Any], ...] = ()
 
 
 def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
@@ -197,7 +202,23 @@ def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
         window_overlap=own.window_overlap,
         train_grid=own.train_grid,
         refine=own.refine or {},
+        loras=tuple(_lora(config, f"{path}: loras", entry) for entry in own.loras),
     )
+
+
+def _lora(config: CheckpointConfig, where: str, entry: Mapping[str, Any]) -> Lora:
+    known = {f.name for f in fields(Lora)}
+    if "file" not in entry or entry.keys() - known:
+        raise CheckpointError(
+            f"{where}: an entry needs 'file', and may have 'into' and 'scale', not {dict(entry)}"
+        )
+    lora = _build(Lora, entry, where)
+    if lora.into == "transformer_2" and config.transformer_2 is None:
+        raise CheckpointError(
+            f"{where}: {lora.file} goes into transformer_2, which this checkpoint does not use; "
+            "into must be 'transformer'"
+        )
+    return replace(lora, file=str(config.folder / lora.file))
 
 
 def read_transformer(folder: Path) -> TransformerConfig:
@@ -268,7 +289,7 @@ def _as_dict(record: Any) -> dict[str, Any]:
 Record = TypeVar("Record")
 
 
-def _build(record: type[Record], described: Mapping[str, Any], path: Path) -> Record:
+def _build(record: type[Record], described: Mapping[str, Any], path: Path | str) -> Record:
     """A config dataclass from those keys of a JSON object that it knows."""
     hints = get_type_hints(record)
     known = {}

@@ -85,7 +85,13 @@ class Pipeline:
         parts = {"transformer": config.transformer, "transformer_2": config.transformer_2}
         length, first = config.text_length, "cpu" if offload else device
         transformers = tuple(
-            load_transformer(folder / name, part, device=first, dtype=dtype)
+            load_transformer(
+                folder / name,
+                part,
+                device=first,
+                dtype=dtype,
+                loras=[lora for lora in config.loras if lora.into == name],
+            )
             for name, part in parts.items()
             if part is not None
         )

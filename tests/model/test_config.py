@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from model.config import CheckpointError, read_config
+from model.lora import Lora
 
 TRANSFORMER = {
     "_class_name": "WanTransformer3DModel",
@@ -164,6 +165,17 @@ def test_kinora_json_has_the_last_word_on_use_but_not_on_sizes(folder):
     assert config.transformer == plain.transformer
 
 
+def test_kinora_json_names_loras_relative_to_its_folder(folder):
+    root = folder(**EXPERTS)
+    loras = [{"file": "loras/a.safetensors"},
+             {"file": "/elsewhere/b.safetensors", "into": "transformer_2", "scale": 2}]  # fmt: skip
+    write(root / "kinora.json", KINORA | {"loras": loras})
+    assert read_config(root).loras == (
+        Lora(file=str(root / "loras/a.safetensors"), into="transformer", scale=1),
+        Lora(file="/elsewhere/b.safetensors", into="transformer_2", scale=2),
+    )
+
+
 BROKEN = {
     "no model_index": ("model_index.json", None, "missing"),
     "not json": ("transformer/config.json", "{", "not readable as JSON"),
@@ -209,6 +221,22 @@ BROKEN = {
     ),
     "bad own words": ("kinora.json", KINORA | {"default": {"steps": "many"}}, "steps is 'many'"),
     "bad grid": ("kinora.json", KINORA | {"train_grid": [8]}, "train_grid"),
+    **{
+        name: ("kinora.json", KINORA | {"loras": loras}, message)
+        for name, loras, message in (
+            ("loras in no list", {"file": "a"}, "loras is {'file': 'a'}"),
+            ("a lora that is a name", ["a"], r"loras is \['a'\]"),
+            ("a lora without a file", [{"scale": 1}], "loras: an entry needs 'file'"),
+            ("a lora with more", [{"file": "a", "weight": 1}], "loras: an .* 'weight': 1"),
+            ("a file that is none", [{"file": 7}], "loras: file is 7; it must be str"),
+            ("a lora of another part", [{"file": "a", "into": "vae"}], "loras: into is 'vae'"),
+            ("a lora into nothing", [{"file": "a", "into": "transformer_2"}], "not use; into must"),
+            ("a scale in words", [{"file": "a", "scale": "1"}], "loras: scale is '1'"),
+            ("a truth as a scale", [{"file": "a", "scale": True}], "loras: scale is True"),
+            ("no scale", [{"file": "a", "scale": float("nan")}], "scale: must be a finite number"),
+            ("an endless scale", [{"file": "a", "scale": float("inf")}], "must be a finite number"),
+        )
+    },
     "bad mode": ("kinora.json", KINORA | {"modes": ["smell"]}, "modes"),
 }
 

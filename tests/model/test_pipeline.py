@@ -2,14 +2,17 @@
 
 import json
 import shutil
-from itertools import groupby
+from itertools import groupby, pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from model import CheckpointError, Pipeline, Request
 from model.canvas import Canvas, from_uint8, to_uint8
+from model.checkpoint import weight_bytes
 from model.pipeline import Progress
 
 
@@ -223,3 +226,47 @@ def test_without_refine_steps_a_large_clip_is_made_directly(checkpoint, tmp_path
     )
     assert tuple(clip.shape) == (1, 130, 250, 3)
     assert [Progress("denoise", i, 2) for i in (1, 2)] == [p for p in seen if p.stage == "denoise"]
+
+
+@pytest.fixture
+def with_lora(checkpoint, tmp_path):
+    """`with_lora(scale)` is the small checkpoint with a LoRA that changes every block."""
+
+    def copy(scale: float) -> Path:
+        folder = shutil.copytree(checkpoint, tmp_path / str(scale))
+        own = json.loads((folder / "kinora.json").read_text())
+        own["loras"] = [{"file": "loras/style.safetensors", "scale": scale}]
+        (folder / "kinora.json").write_text(json.dumps(own))
+        (folder / "loras").mkdir()
+        generator = torch.Generator().manual_seed(2)
+        tensors = {}
+        for block in range(2):
+            key = f"diffusion_model.blocks.{block}.ffn.0"
+            tensors[f"{key}.lora_down.weight"] = torch.randn(4, 24, generator=generator)
+            tensors[f"{key}.lora_up.weight"] = torch.randn(40, 4, generator=generator)
+        save_file(tensors, folder / "loras" / "style.safetensors")
+        return folder
+
+    return copy
+
+
+def test_a_checkpoint_with_loras_makes_other_frames(checkpoint, with_lora):
+    folders = (checkpoint, with_lora(0), with_lora(1), with_lora(2))
+    request = Request("red ball", seed=3)
+    plain, zero, *styled = (frames(Pipeline.load(folder), request) for folder in folders)
+    assert torch.equal(plain, zero)
+    assert not any(torch.equal(a, b) for a, b in pairwise([plain, *styled]))
+
+
+def test_weights_that_wait_in_host_memory_have_their_loras_too(with_lora):
+    folder, request = with_lora(1), Request("red ball", seed=3)
+    whole, waiting = (
+        frames(Pipeline.load(folder, offload=offload), request) for offload in (False, True)
+    )
+    assert torch.equal(whole, waiting)
+
+
+def test_loras_take_no_memory_once_they_are_merged(checkpoint, with_lora):
+    folder = with_lora(1)
+    assert weight_bytes(folder, torch.float32) == weight_bytes(checkpoint, torch.float32)
+    assert Pipeline.needed(folder) == Pipeline.needed(checkpoint)
