@@ -44,7 +44,7 @@ KINORA = {
     "refine": {
         "base_pixels": 40960,
         "strength": 0.35,
-        "steps": 3,
+        "steps": 2,
         "tile": [6, 8],
         "overlap": 2,
     },
