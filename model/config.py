@@ -184,8 +184,11 @@ class _OwnWords:
 
 
 def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
-    own = _build(_OwnWords, read_json(path), path)
+    said = read_json(path)
+    _refuse_unknown(path, said, _OwnWords)
+    own = _build(_OwnWords, said, path)
     default = own.default or {}
+    _refuse_unknown(f"{path}: default", default, Defaults, "flow_shift")
     shift = _build(
         ScheduleConfig, {"shift": default.get("flow_shift", config.schedule.shift)}, path
     )
@@ -206,12 +209,18 @@ def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
     )
 
 
+def _refuse_unknown(where: Path | str, said: Mapping[str, Any], record: Any, *more: str) -> None:
+    """Raise CheckpointError for what nothing would read: it is misspelled."""
+    known = [f.name for f in fields(record)] + list(more)
+    for key in said:
+        if key not in known:
+            raise CheckpointError(f"{where}: {key} is none of its keys: {', '.join(known)}")
+
+
 def _lora(config: CheckpointConfig, where: str, entry: Mapping[str, Any]) -> Lora:
-    known = {f.name for f in fields(Lora)}
-    if "file" not in entry or entry.keys() - known:
-        raise CheckpointError(
-            f"{where}: an entry needs 'file', and may have 'into' and 'scale', not {dict(entry)}"
-        )
+    _refuse_unknown(where, entry, Lora)
+    if "file" not in entry:
+        raise CheckpointError(f"{where}: an entry needs 'file', unlike {dict(entry)}")
     lora = _build(Lora, entry, where)
     if lora.into == "transformer_2" and config.transformer_2 is None:
         raise CheckpointError(

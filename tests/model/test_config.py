@@ -219,6 +219,16 @@ BROKEN = {
         TRANSFORMER | {"in_channels": 9},
         "in_channels is 9; .* must be 6 or 16",
     ),
+    "an unknown word": (
+        "kinora.json",
+        KINORA | {"lora": []},
+        "lora is none of its keys: model_id,",
+    ),
+    "an unknown default": (
+        "kinora.json",
+        KINORA | {"default": {"guidence": 1.0}},
+        "default: guidence is none of its keys: .*guidance, .*, flow_shift",
+    ),
     "bad own words": ("kinora.json", KINORA | {"default": {"steps": "many"}}, "steps is 'many'"),
     "bad grid": ("kinora.json", KINORA | {"train_grid": [8]}, "train_grid"),
     **{
@@ -227,7 +237,7 @@ BROKEN = {
             ("loras in no list", {"file": "a"}, "loras is {'file': 'a'}"),
             ("a lora that is a name", ["a"], r"loras is \['a'\]"),
             ("a lora without a file", [{"scale": 1}], "loras: an entry needs 'file'"),
-            ("a lora with more", [{"file": "a", "weight": 1}], "loras: an .* 'weight': 1"),
+            ("a lora with more", [{"file": "a", "weight": 1}], "loras: weight is none of its keys"),
             ("a file that is none", [{"file": 7}], "loras: file is 7; it must be str"),
             ("a lora of another part", [{"file": "a", "into": "vae"}], "loras: into is 'vae'"),
             ("a lora into nothing", [{"file": "a", "into": "transformer_2"}], "not use; into must"),

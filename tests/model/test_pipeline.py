@@ -209,7 +209,15 @@ def test_capabilities_say_what_the_folder_says(pipeline):
 
 
 @pytest.mark.parametrize(
-    "change", [{"strength": 2}, {"tile": 8}, {"tile": None}, {"overlap": "x"}, {"steps": "many"}]
+    "change",
+    [
+        {"strenght": 0.5},
+        {"strength": 2},
+        {"tile": 8},
+        {"tile": None},
+        {"overlap": "x"},
+        {"steps": "many"},
+    ],
 )
 def test_a_refine_section_that_makes_no_sense_is_a_checkpoint_error(checkpoint, tmp_path, change):
     folder = changed(checkpoint, tmp_path, change)
