@@ -23,7 +23,7 @@ from app.api.schemas import ImageEdit, ImageGenerate
 from app.auth import caller_of
 from app.contract.blobs import BlobNotFound
 from app.contract.job import Job, JobNotFound, Status
-from app.errors import InvalidRequest, JobFailed, NotInTime, fault_body
+from app.errors import Forbidden, InvalidRequest, JobFailed, NotInTime, fault_body
 from app.following import Seen
 from app.parts import Parts, PartsOf
 from app.submission import Sent
@@ -60,6 +60,14 @@ async def _answer(
         raise InvalidRequest("n must be 1 in a stream.", param="n")
     if wanted.partial_images and not wanted.stream:
         raise InvalidRequest("partial_images needs stream.", param="partial_images")
+    key = sent.caller.key
+    if wanted.response_format == "url" and key and not key.allows("videos", reading=True):
+        raise Forbidden(
+            "What url names is read with the scope videos:read, which this key does not have:"
+            " ask for b64_json.",
+            param="response_format",
+            code="insufficient_scope",
+        )
     jobs = await run_in_threadpool(orders.draw, parts, wanted, sent)
     address = parts.settings.public_url or str(request.base_url)
     linked = address.rstrip("/") if wanted.response_format == "url" else None

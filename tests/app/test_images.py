@@ -76,6 +76,19 @@ def test_a_picture_behind_a_url_stays_and_is_no_video(client):
     assert (job.spec.frames, job.spec.seed, job.spec.output) == (1, 5, "png")
 
 
+def test_a_key_that_could_not_read_an_address_is_not_given_one(client):
+    scopes = (["images"], ["images", "videos:read"])
+    (_, lone), (_, both) = (client.parts.store.keys.create("me", scopes=s) for s in scopes)
+    client.headers["authorization"] = f"Bearer {lone}"
+    answer = post(client, response_format="url")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_scope")
+    assert answer.json()["error"]["param"] == "response_format"
+    client.headers["authorization"] = f"Bearer {both}"
+    with working(client.parts, draw):
+        (picture,) = post(client, response_format="url").json()["data"]
+    assert client.get(picture["url"]).content == PICTURE
+
+
 def test_a_picture_is_edited_from_a_list_of_one(client, capabilities, png):
     able = replace(capabilities, modes=("text", "image", "edit"))
     client.parts.store.models.register("worker-1", able)
