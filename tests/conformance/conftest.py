@@ -120,14 +120,8 @@ def install(client):
     part = folder.with_suffix(f".{os.getpid()}")
     if client.language == "python":
         command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        command += [
-            "--no-deps",
-            "--no-compile",
-            "--target",
-            part,
-            f"openai=={client.version}",
-            "distro==1.9.0",
-        ]
+        command += ["--no-deps", "--no-compile", "--target", part]
+        command += [f"openai=={client.version}", "distro==1.9.0"]
     else:
         part.mkdir(parents=True)
         npm = node().parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
