@@ -80,10 +80,12 @@ class Part:
         if self.process is not None and self.running:
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def last_lines(self) -> str:
-        """The end of its log, for an error message."""
-        if self.log_path is None or not self.log_path.exists():
-            return ""
+    def last_words(self) -> str:
+        """The end of its log, or where to look for that."""
+        if self.log_path is None:
+            return "the last error above says why."
+        if not self.log_path.exists():
+            return f"it left no log at {self.log_path}."
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return "\n" + "\n".join(lines)
 
@@ -133,7 +135,7 @@ class Supervisor:
             return
         status = part.process.returncode
         if status in HOPELESS:
-            self.error = ServiceError(f"{part.name} cannot run:{part.last_lines()}")
+            self.error = ServiceError(f"{part.name} cannot run: {part.last_words()}")
             return
         if time.monotonic() - part.started > STEADY_S:
             part.deaths = 0

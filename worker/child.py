@@ -161,8 +161,13 @@ class Child:
             capabilities = capabilities_of(
                 self._place.pipeline, self._worker.served_id, self._device()
             )
-        except Exception:
-            log.exception("checkpoint.unusable", folder=str(self._worker.checkpoint))
+        except Exception as error:
+            from model import CheckpointError
+
+            # Which says all there is to say.
+            trace = not isinstance(error, CheckpointError)
+            folder = str(self._worker.checkpoint)
+            log.exception("checkpoint.unusable", folder=folder, error=str(error), exc_info=trace)
             self._unusable.set()
             os.kill(os.getppid(), signal.SIGTERM)
             return

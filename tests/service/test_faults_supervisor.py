@@ -109,6 +109,12 @@ def test_a_hopeless_part_ends_all_with_its_words(supervise, tmp_path):
     assert not stays.running
 
 
+def test_where_a_hopeless_part_has_no_log_one_is_told_where_to_look(supervise):
+    supervisor = supervise(part("worker", HOPELESS))
+    wait_for(supervisor.ended.is_set)
+    assert str(supervisor.error) == "worker cannot run: the last error above says why."
+
+
 def test_a_part_that_ignores_sigterm_is_killed(supervise, tmp_path, monkeypatch):
     monkeypatch.setattr("app.supervisor.STOP_S", 0.2)
     log = tmp_path / "log"

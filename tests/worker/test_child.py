@@ -76,6 +76,21 @@ def test_a_worker_with_an_impossible_database_ends(child, monkeypatch):
     assert [os.getppid()] == [process for process, _ in told]
 
 
+def test_a_checkpoint_that_cannot_be_loaded_is_told_of_in_a_sentence(child, tmp_path, monkeypatch):
+    folder = shutil.copytree(child._worker.checkpoint, tmp_path / "misspelt")
+    (folder / "kinora.json").write_text('{"lora": []}')
+    child._worker = replace(child._worker, checkpoint=folder)
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *call: killed.append(call))
+    with capture_logs() as said:
+        child._live()
+    assert [(os.getppid(), signal.SIGTERM)] == killed
+    assert child._unusable.is_set()
+    (line,) = [line for line in said if line["event"] == "checkpoint.unusable"]
+    assert "kinora.json: lora is none of its keys" in line["error"]
+    assert not line["exc_info"]
+
+
 def test_a_child_whose_gpu_failed_takes_no_job_and_ends(place, child, spec, monkeypatch):
     """CUDA's part is played here: after such an error it answers every call with the same."""
 
