@@ -21,13 +21,16 @@ log = structlog.get_logger()
 DRAIN = 4
 #: Where files are uploaded that are not held in memory.
 UPLOADS = "/v1/files"
+#: Where it is asked whether the service is ready.
+PROBE = "/readyz"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
     """Adds `x-request-id` to each answer and to every event that is logged meanwhile.
 
-    What changes something or fails is logged itself; reading is not, as clients poll.
+    What changes something or fails is logged itself; reading is not, as clients poll, nor is that
+    the service is not ready, which whoever asks every moment is told.
     """
 
     app: ASGIApp
@@ -44,7 +47,7 @@ class RequestId:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
                 status, elapsed = message["status"], time.monotonic() - began
-                if method not in ("GET", "HEAD") or status >= 500:
+                if method not in ("GET", "HEAD") or (status >= 500 and path != PROBE):
                     log.info(
                         "http.answered",
                         method=method,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.main import listen
 
@@ -44,9 +45,12 @@ def test_a_database_that_is_gone_is_a_503_in_the_usual_shape(settings, serve, tm
         for file in tmp_path.glob("kinora.db*"):
             file.unlink()
         (tmp_path / "kinora.db").mkdir()
-        answer = client.get("/v1/videos")
+        with capture_logs() as said:
+            answer = client.get("/v1/videos")
+            assert client.get("/readyz").status_code == 503
         assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
-        assert client.get("/readyz").status_code == 503
+        told = [(line["path"], line["status"]) for line in said if line["event"] == "http.answered"]
+        assert told == [("/v1/videos", 503)]  # the other is asked for every moment
 
 
 def test_a_database_whose_connections_all_wait_is_a_503(client, monkeypatch):
