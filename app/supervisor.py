@@ -87,7 +87,7 @@ class Part:
         if not self.log_path.exists():
             return f"it left no log at {self.log_path}."
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return "\n" + "\n".join(lines)
+        return "it said last:\n" + "\n".join(lines)
 
 
 class Supervisor:

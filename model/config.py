@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from model.lora import Lora
 from model.schedule import ScheduleConfig
 from model.shapes import latent_frames
-from model.shards import CheckpointError, open_shards, read_json
+from model.shards import CheckpointError, open_shards, read_json, refuse_unknown
 from model.transformer import TransformerConfig
 from model.vae import VAEConfig
 
@@ -185,10 +185,10 @@ class _OwnWords:
 
 def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
     said = read_json(path)
-    _refuse_unknown(path, said, _OwnWords)
+    refuse_unknown(path, said, _names(_OwnWords))
     own = _build(_OwnWords, said, path)
     default = own.default or {}
-    _refuse_unknown(f"{path}: default", default, Defaults, "flow_shift")
+    refuse_unknown(f"{path}: default", default, [*_names(Defaults), "flow_shift"])
     shift = _build(
         ScheduleConfig, {"shift": default.get("flow_shift", config.schedule.shift)}, path
     )
@@ -209,16 +209,8 @@ def _with_own_words(config: CheckpointConfig, path: Path) -> CheckpointConfig:
     )
 
 
-def _refuse_unknown(where: Path | str, said: Mapping[str, Any], record: Any, *more: str) -> None:
-    """Raise CheckpointError for what nothing would read: it is misspelled."""
-    known = [f.name for f in fields(record)] + list(more)
-    for key in said:
-        if key not in known:
-            raise CheckpointError(f"{where}: {key} is none of its keys: {', '.join(known)}")
-
-
 def _lora(config: CheckpointConfig, where: str, entry: Mapping[str, Any]) -> Lora:
-    _refuse_unknown(where, entry, Lora)
+    refuse_unknown(where, entry, _names(Lora))
     if "file" not in entry:
         raise CheckpointError(f"{where}: an entry needs 'file', unlike {dict(entry)}")
     lora = _build(Lora, entry, where)
@@ -292,7 +284,11 @@ def _require_class(path: Path, described: Mapping[str, Any], known: tuple[str, .
 
 
 def _as_dict(record: Any) -> dict[str, Any]:
-    return {f.name: getattr(record, f.name) for f in fields(record)}
+    return {name: getattr(record, name) for name in _names(record)}
+
+
+def _names(record: Any) -> list[str]:
+    return [f.name for f in fields(record)]
 
 
 Record = TypeVar("Record")

@@ -7,7 +7,7 @@ in the dtype asked for, the VAE in one of its own; latents and solver stay in fl
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from model.request import Capabilities, Request, Resolved
 from model.resolve import resolve
 from model.rollout import Rollout
 from model.sampling import Sampler
-from model.shards import CheckpointError
+from model.shards import CheckpointError, refuse_unknown
 from model.text import TextEncoder
 from model.transformer import Transformer
 from model.upscale import Refine
@@ -286,9 +286,11 @@ def _modes(config: CheckpointConfig) -> tuple[str, ...]:
 
 def _refine(config: CheckpointConfig) -> Refine | None:
     """The section "refine" of `kinora.json`, or None where it is missing or has no steps."""
+    where = f"{config.folder / 'kinora.json'}: refine"
+    refuse_unknown(where, config.refine, (field.name for field in fields(Refine)))
     if not config.refine.get("steps"):
         return None
     try:
         return Refine.from_json(config.refine)
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{config.folder / 'kinora.json'}: refine: {error}") from error
+        raise CheckpointError(f"{where}: {error}") from error

@@ -5,7 +5,7 @@ A component is a folder with `config.json` and either one `<stem>.safetensors` o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["CheckpointError", "Entry", "header", "open_shards", "read_json", "read_tensors"]
+__all__ = [
+    "CheckpointError",
+    "Entry",
+    "header",
+    "open_shards",
+    "read_json",
+    "read_tensors",
+    "refuse_unknown",
+]
 
 STEM = "diffusion_pytorch_model"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -44,6 +52,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
     return value
+
+
+def refuse_unknown(where: Path | str, said: Iterable[str], known: Iterable[str]) -> None:
+    """Raise CheckpointError for a key that nothing would read: it is misspelled."""
+    known = list(known)
+    for key in said:
+        if key not in known:
+            raise CheckpointError(f"{where}: {key} is none of its keys: {', '.join(known)}")
 
 
 def open_shards(folder: Path) -> dict[str, Entry]:

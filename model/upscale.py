@@ -9,7 +9,7 @@ al. 2023, arXiv:2302.08113, eq. 5).
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -46,10 +46,6 @@ class Refine:
     @classmethod
     def from_json(cls, section: Mapping[str, Any]) -> "Refine":
         """Read the section; KeyError, TypeError or ValueError for what is missing or wrong."""
-        known = [f.name for f in fields(cls)]
-        for key in section:
-            if key not in known:
-                raise ValueError(f"{key} is none of its keys: {', '.join(known)}")
         height, width = section["tile"]
         return cls(
             base_pixels=int(section["base_pixels"]),

@@ -1,9 +1,10 @@
 """Object storage for references and finished videos: a local folder or an S3 bucket."""
 
+import os
 import re
 import secrets
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from io import SEEK_END
@@ -162,11 +163,14 @@ class Blobs:
         """
         if not isinstance(self._store, LocalStore):
             return 0
-        files = [p for p in Path(str(self._store.prefix)).rglob("*#*") if STAGED.search(p.name)]
-        old = [file for file in files if file.is_file() and file.stat().st_mtime < before]
-        for file in old:
-            file.unlink(missing_ok=True)
-        return len(old)
+        removed = 0
+        for folder, _, names in os.walk(str(self._store.prefix)):
+            for file in (Path(folder, name) for name in names if STAGED.search(name)):
+                with suppress(FileNotFoundError):  # it was finished meanwhile
+                    if file.stat().st_mtime < before:
+                        file.unlink()
+                        removed += 1
+        return removed
 
     def check(self) -> None:
         """Writes, reads and removes a small blob; raises what goes wrong."""

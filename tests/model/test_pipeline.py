@@ -225,6 +225,15 @@ def test_a_refine_section_that_makes_no_sense_is_a_checkpoint_error(checkpoint, 
         Pipeline.load(folder)
 
 
+def test_misspelled_refine_steps_do_not_mean_none(checkpoint, tmp_path):
+    folder = changed(checkpoint, tmp_path, {})
+    own = json.loads((folder / "kinora.json").read_text())
+    own["refine"]["step"] = own["refine"].pop("steps")
+    (folder / "kinora.json").write_text(json.dumps(own))
+    with pytest.raises(CheckpointError, match="refine: step is none of its keys: base_pixels"):
+        Pipeline.load(folder)
+
+
 def test_without_refine_steps_a_large_clip_is_made_directly(checkpoint, tmp_path):
     seen = []
     clip = frames(
