@@ -75,14 +75,18 @@ def test_the_first_seconds_are_watched_while_the_others_are_being_made(page):
     assert page.evaluate("document.querySelector('#video').src").startswith("blob:")
     expect(page.locator("#player-state")).to_have_text(re.compile("Developing|Drawing"))
     page.wait_for_function("() => document.querySelector('#video').currentTime > 1")
+    # Noted when it happens: near its end a clip begins anew before anybody has looked.
+    page.evaluate("""() => {
+        const video = document.querySelector('#video');
+        video.addEventListener('playing', () => {
+            if (video.src.includes('/content?')) window.began ??= video.currentTime;
+        });
+    }""")
     expect(page.locator("#player-cancel")).to_be_hidden()
     expect(page.locator("#video")).to_have_attribute("src", re.compile(r"/content\?"))
     # Whoever watches the file for a moment sees it where the first seconds had come to.
-    reached = """() => {
-        const video = document.querySelector('#video');
-        return video.readyState >= 2 && !video.seeking && [video.currentTime];
-    }"""
-    assert page.wait_for_function(reached).json_value()[0] > 1
+    page.wait_for_function("() => window.began !== undefined")
+    assert page.evaluate("window.began") > 1
     plays(page)
     assert page.url.endswith(made)
 
