@@ -21,8 +21,9 @@ from app.contract.settings import Settings
 from app.parts import Parts
 
 ROOT = Path(__file__).parents[2]
-#: Debian's and Google's names for it.
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+#: Debian's and Google's names for it; the one that has no windows takes a fifth less time.
+NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 #: Long enough for a busy machine; what is waited for is mostly a video.
 PATIENCE_MS = 120_000
 MODES = ("text", "image", "first_last", "edit", "extend", "lead_in", "loop", "storyboard")
