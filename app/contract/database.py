@@ -1,5 +1,6 @@
 """The SQL connection, SQLite (WAL) or PostgreSQL, and the one clock of all rows."""
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        self._turn = threading.Lock()
 
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
@@ -63,9 +65,28 @@ class Database:
         """A transaction that writes. SQLite takes its write lock at the start, so that two writers
         wait for each other instead of failing in the middle.
         """
-        connect = self.engine.connect()
-        with connect.execution_options(writes=True) as connection, connection.begin():
+        with (
+            self._in_turn(),
+            self.engine.connect() as connection,
+            connection.execution_options(writes=True).begin(),
+        ):
             yield connection
+
+    @contextmanager
+    def _in_turn(self) -> Generator[None]:
+        """SQLite's writers wait by sleeping, longer and longer, and of many threads the unlucky
+        ones sleep for seconds: here they take turns. Behind another process each still waits as
+        long as SQLite has it wait.
+        """
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        has_turn = self._turn.acquire(timeout=BUSY_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turn.release()
 
     def close(self) -> None:
         """Closes pooled connections."""

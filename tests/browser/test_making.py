@@ -75,10 +75,10 @@ def test_the_first_seconds_are_watched_while_the_others_are_being_made(page):
     assert page.evaluate("document.querySelector('#video').src").startswith("blob:")
     expect(page.locator("#player-state")).to_have_text(re.compile("Developing|Drawing"))
     page.wait_for_function("() => document.querySelector('#video').currentTime > 1")
-    # Noted when it happens: near its end a clip begins anew before anybody has looked.
+    # Noted when it happens: near its end a clip begins anew before it plays, or anybody has looked.
     page.evaluate("""() => {
         const video = document.querySelector('#video');
-        video.addEventListener('playing', () => {
+        video.addEventListener('seeked', () => {
             if (video.src.includes('/content?')) window.began ??= video.currentTime;
         });
     }""")
