@@ -75,8 +75,8 @@ class Database:
     @contextmanager
     def _in_turn(self) -> Generator[None]:
         """SQLite's writers wait by sleeping, longer and longer, and of many threads the unlucky
-        ones sleep for seconds: here they take turns. Behind another process each still waits as
-        long as SQLite has it wait.
+        ones sleep for seconds: here they take turns. Whoever had none for as long as SQLite waits,
+        since another process writes, then waits as SQLite does: it fails in the end, as before.
         """
         if self.engine.dialect.name != "sqlite":
             yield
