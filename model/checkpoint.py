@@ -15,14 +15,17 @@ from torch import nn
 from model.lora import Addition, Lora, merge, read_additions
 from model.shards import CheckpointError, Entry, header, open_shards, read_tensors
 from model.transformer import FLOAT32_MODULES, Transformer, TransformerConfig
+from model.upsampler import Upsampler, UpsamplerConfig
 from model.vae import VAE, VAEConfig
 
-__all__ = ["CheckpointError", "load_transformer", "load_vae", "weight_bytes"]
+__all__ = ["CheckpointError", "load_transformer", "load_upsampler", "load_vae", "weight_bytes"]
 
 #: Parameters of the original checkpoints that no computation ever used.
 UNUSED = "norm_added_q"
 #: The folders whose weights are loaded; whatever else lies beside them (LoRAs) is not counted.
-PARTS = ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder")
+PARTS = ("transformer", "transformer_2", "vae", "text_encoder", "image_encoder", "upsampler")
+#: Those that meet pixels, in a dtype of their own.
+PIXELS = ("vae", "upsampler")
 #: Keys named in an error message before it says how many more there are.
 SHOWN = 4
 
@@ -61,10 +64,23 @@ def load_vae(
     return _fill(module, folder, open_shards(folder), device, dtype, (), {})
 
 
+def load_upsampler(
+    folder: Path,
+    config: UpsamplerConfig,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Upsampler:
+    """The network in `folder` (`upsampler/`), frozen."""
+    with torch.device("meta"):
+        module = Upsampler(config)
+    return _fill(module, folder, open_shards(folder), device, dtype, (), {})
+
+
 def weight_bytes(folder: Path, dtype: torch.dtype, vae_dtype: torch.dtype = torch.float32) -> int:
     """Bytes of all weights of a checkpoint when they are loaded; only headers are read."""
     return sum(
-        math.prod(entry.shape) * (vae_dtype if part == "vae" else dtype).itemsize
+        math.prod(entry.shape) * (vae_dtype if part in PIXELS else dtype).itemsize
         for part in PARTS
         for path in (folder / part).glob("*.safetensors")  # encoders' files have their own names
         for entry in header(path).values()

@@ -15,6 +15,7 @@ from model.schedule import ScheduleConfig
 from model.shapes import latent_frames
 from model.shards import CheckpointError, open_shards, read_json, refuse_unknown
 from model.transformer import TransformerConfig
+from model.upsampler import UpsamplerConfig
 from model.vae import VAEConfig
 
 __all__ = ["CheckpointConfig", "Defaults", "Family", "Mode", "read_config", "read_transformer"]
@@ -103,6 +104,8 @@ class CheckpointConfig:
     refine: Mapping[str, Any] = field(default_factory=dict)
     #: Merged into the transformers as they are loaded; files are paths that can be opened.
     loras: tuple[Lora, ...] = ()
+    #: What enlarges clips of which nothing is given, if the folder brings it.
+    upsampler: UpsamplerConfig | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -160,6 +163,7 @@ def read_config(folder: str | Path) -> CheckpointConfig:
         max_frames=_max_frames(family),
         defaults=PRESETS[family],
         window_frames=PRESETS[family].frames,
+        upsampler=_read_upsampler(folder / "upsampler"),
     )
     own = folder / "kinora.json"
     return _with_own_words(config, own) if own.exists() else config
@@ -233,6 +237,16 @@ def read_transformer(folder: Path) -> TransformerConfig:
     if described.get("out_channels", 0) is None:  # diffusers: as many as go in
         described["out_channels"] = described.get("in_channels", TransformerConfig.in_channels)
     return _build(TransformerConfig, described, path)
+
+
+def _read_upsampler(folder: Path) -> UpsamplerConfig | None:
+    """The network that a checkpoint enlarges clips with; only our own bring one."""
+    path = folder / "config.json"
+    if not folder.is_dir():
+        return None
+    described = read_json(path)
+    _require_class(path, described, ("Upsampler",))
+    return _build(UpsamplerConfig, described, path)
 
 
 def _read_matching(folder: Path, vae: VAEConfig, *, expand: bool) -> TransformerConfig:

@@ -19,9 +19,10 @@ from model.outline import FRUGAL_TILE, Sizes, latent_shape
 from model.shapes import TokenGrid
 from model.streaming import Stream
 from model.transformer import Transformer, TransformerConfig
+from model.upsampler import Upsampler, UpsamplerConfig
 from model.vae import VAE, VAEConfig
 
-__all__ = ["Memory", "compute_dtype", "decoding", "denoising", "encoding", "estimate"]
+__all__ = ["Memory", "compute_dtype", "decoding", "denoising", "encoding", "estimate", "upsampling"]
 
 FLOAT32 = 4
 #: Copies of a window's latents in the solver, and of a latent frame's pixels on the way out.
@@ -74,11 +75,12 @@ def estimate(
     contexts = 2 if guided else 1
     context = contexts * len(experts) * _context_values(config.transformer, config.text_length)
     denoise = denoising(config.transformer, grid, dtype, branches)
-    size = (sizes.full.full_height, sizes.full.full_width)
+    size = (sizes.decoded.full_height, sizes.decoded.full_width)
     tile = FRUGAL_TILE if frugal else None
     decode, streams = decoding(config.vae, *size, vae_dtype, lean=lean or frugal, tile=tile)
-    latents = math.prod(latent_shape(config, sizes.full, t)) * LATENT_COPIES * FLOAT32
-    frames = FRAME_COPIES * 3 * time * math.prod(size) * FLOAT32
+    latents = math.prod(latent_shape(config, sizes.decoded, t)) * LATENT_COPIES * FLOAT32
+    pixels = sizes.full.full_height * sizes.full.full_width
+    frames = FRAME_COPIES * 3 * time * pixels * FLOAT32
     encode, remembered = encoding(config.vae, *size, vae_dtype, lean=lean or frugal, tile=tile)
     # What is given or edited is encoded, each time from the beginning, and by any checkpoint.
     decode = max(decode, encode + remembered)
@@ -86,6 +88,8 @@ def estimate(
         refined = TokenGrid(t, *sizes.refine.tile)
         denoise = max(denoise, denoising(config.transformer, refined, dtype))
         decode, streams = max(decode, encode), streams + remembered
+    if config.upsampler is not None and sizes.decoded != sizes.full:
+        decode = max(decode, upsampling(config.upsampler, sizes.base, sizes.full, vae_dtype))
     return Memory(
         weights=weights,
         streams=streams,
@@ -162,6 +166,15 @@ def encoding(
         return stream
 
     return _beside(encode)
+
+
+@cache
+def upsampling(config: UpsamplerConfig, base: Canvas, full: Canvas, dtype: torch.dtype) -> int:
+    """What a frame of `base` takes to become one of `full`."""
+    with torch.device("meta"):
+        upsampler = Upsampler(config).to(dtype)
+        frame = torch.empty(1, 3, 1, base.height, base.width)
+    return peak_bytes(lambda: upsampler.enlarge(frame, full))[0]
 
 
 def _in_tiles(vae: VAE, tile: tuple[int, int] | None) -> VAE:

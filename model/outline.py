@@ -24,11 +24,19 @@ FRUGAL_TILE = (32, 32)
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The picture asked for, and the one that is denoised: smaller where there is a `refine`."""
+    """The picture asked for, and the one that is denoised: smaller where it is to be enlarged.
+
+    Its latents by `refine`, or else its frames by the checkpoint's upsampler.
+    """
 
     full: Canvas
     base: Canvas
     refine: Refine | None = None
+
+    @property
+    def decoded(self) -> Canvas:
+        """The picture that the last latents are of."""
+        return self.base if self.refine is None else self.full
 
 
 def sizes(width: int, height: int, config: CheckpointConfig, refine: Refine | None) -> Sizes:
@@ -38,7 +46,8 @@ def sizes(width: int, height: int, config: CheckpointConfig, refine: Refine | No
     if refine is None or width * height <= refine.base_pixels:
         return Sizes(full, full)
     small = base_size(width, height, grid, refine.base_pixels)
-    return Sizes(full, Canvas.of(*small, grid), refine)
+    base = Canvas.of(*small, grid)
+    return Sizes(full, base, refine if config.upsampler is None else None)
 
 
 def windows(request: Resolved, config: CheckpointConfig) -> list[Window]:

@@ -15,14 +15,14 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from model import given, outline
-from model.checkpoint import load_transformer, load_vae, weight_bytes
+from model.checkpoint import load_transformer, load_upsampler, load_vae, weight_bytes
 from model.clip import ImageEncoder
 from model.config import CheckpointConfig, read_config
 from model.memory import Memory, estimate
 from model.offload import offload as offload_blocks
 from model.offload import offloaded, resident_bytes
 from model.outline import FRUGAL_TILE, Sizes
-from model.place import Place, Tail
+from model.place import STAGES, Place, Tail
 from model.progress import Progress
 from model.request import Capabilities, Request, Resolved
 from model.resolve import resolve
@@ -31,6 +31,7 @@ from model.sampling import Sampler
 from model.shards import CheckpointError, refuse_unknown
 from model.text import TextEncoder
 from model.transformer import Transformer
+from model.upsampler import Upsampler
 from model.upscale import Refine
 from model.vae import VAE
 from model.windows import Window
@@ -52,6 +53,7 @@ class Pipeline:
         clip: ImageEncoder | None,
         vae: VAE,
         transformers: tuple[Transformer, ...],
+        upsampler: Upsampler | None = None,
     ) -> None:
         self.config = config
         self.capabilities = _capabilities(config)
@@ -60,6 +62,7 @@ class Pipeline:
         self._clip = clip
         self._vae = vae
         self._transformers = transformers
+        self._upsampler = upsampler
         self._device = next(vae.parameters()).device
 
     @classmethod
@@ -97,12 +100,17 @@ class Pipeline:
         )
         for transformer in transformers if offload else ():
             offload_blocks(transformer, torch.device(device))
+        upsampler = None
+        if config.upsampler is not None:
+            path = folder / "upsampler"
+            upsampler = load_upsampler(path, config.upsampler, device=device, dtype=vae_dtype)
         return cls(
             config,
             text=TextEncoder.load(folder, device=first, dtype=dtype, max_length=length),
             clip=clip,
             vae=load_vae(folder / "vae", config.vae, device=device, dtype=vae_dtype),
             transformers=transformers,
+            upsampler=upsampler,
         )
 
     @staticmethod
@@ -159,7 +167,9 @@ class Pipeline:
             noise = noise.to(self._device, torch.float32)
         if resume is not None:
             # Its shapes are those of any beginning; what it goes on from is encoded only then.
-            self._nowhere(sizes).restored(resume)
+            place = self._nowhere(sizes).restored(resume)
+            if sizes.refine is None and STAGES[place.stage] in ("enlarge", "refine"):
+                raise ValueError("resume: is in the middle of refining, which this clip is not")
         heard = on_step or _unheard
         return self._frames(resolved, sizes, windows, noise, heard, resume, frugal=frugal)
 
@@ -170,7 +180,7 @@ class Pipeline:
         sizes = outline.sizes(width, height, self.config, self._refine)
         dtype = next(self._transformers[0].parameters()).dtype
         waiting = self._transformers[0].is_offloaded
-        weights, staying = 0, list[nn.Module | None]([self._vae, self._clip])
+        weights, staying = 0, list[nn.Module | None]([self._vae, self._clip, self._upsampler])
         if not waiting:
             staying.append(self._text)
         if waiting or (frugal and self._device.type != "cpu"):
@@ -218,7 +228,14 @@ class Pipeline:
             for transformer in self._transformers if frugal and self._device.type != "cpu" else ():
                 stack.enter_context(offloaded(transformer, self._device))
             sampler = Sampler(
-                self.config, self._transformers, vae, self._clip, request, text, frugal
+                self.config,
+                self._transformers,
+                vae,
+                self._clip,
+                request,
+                text,
+                self._upsampler,
+                frugal,
             )
             yield from Rollout(sampler, sizes, windows, noise, counts, place).frames()
 

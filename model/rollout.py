@@ -50,6 +50,7 @@ class Rollout:
         self._enlarging: Enlarging | None = None
         self._source: Iterator[Tensor] | None = None
         self._seams: dict[str, Seam] = {}
+        self._first, self._last = map(self._frame, (self._request.image, self._request.last_image))
         self._keep = sampler.config.window_latents + decoder_history(self._vae.config)
 
     def frames(self) -> Iterator[UInt8[Tensor, "f h w 3"]]:
@@ -161,7 +162,7 @@ class Rollout:
         if self._decoding is None:
             self._decoding = Decoding(
                 self._vae,
-                self._sizes.full,
+                self._sizes.decoded,
                 tail,
                 origin=self._origin(window),
                 start=place.decoded,
@@ -169,29 +170,58 @@ class Rollout:
             )
         for i in range(place.decoded, window.end):
             pixels = self._decoding.next(tail.between(i, i + 1))
-            self._counts.decode_piece(self._place)
             if window.anew and i == window.start:  # the picture that it began with
                 pixels = pixels[:, :, 1:]
+            pixels = self._enlarged(pixels)
+            self._counts.decode_piece(self._place)
             frames = to_uint8(self._joined(pixels)).cpu()
             if len(frames):
                 yield frames
             self._place = self._given_out(frames, i + 1)
 
+    def _enlarged(self, pixels: Float[Tensor, "1 3 f h w"]) -> Float[Tensor, "1 3 f H W"]:
+        """Decoded frames, as large as what was asked for."""
+        if self._sizes.decoded == self._sizes.full:
+            return pixels
+        upsampler = self._sampler.upsampler
+        assert upsampler is not None  # without one, latents are as large as they are to be
+        return upsampler.enlarge(pixels, self._sizes.full)
+
     def _joined(self, pixels: Float[Tensor, "1 3 f h w"]) -> Float[Tensor, "1 3 f h w"]:
-        """The next frames, without a step to those that are given before and after the clip."""
+        """The next frames, without a step to those that are given before and after the clip.
+
+        Nor, where they are enlarged, to pictures that are given as its first and last frame.
+        """
         request, number = self._request, self._place.frames + torch.arange(pixels.shape[2])
         following = self._place.opening if request.loop else request.after
         joints = {
             "before": (None if request.before is None else request.before[-1], number + 1),
             "after": (None if following is None else following[0], request.frames - number),
         }
+        if self._sizes.decoded != self._sizes.full:
+            joints["image"] = (self._first, number + 1)
+            joints["last_image"] = (self._last, request.frames - number)
         for name, (frame, away) in joints.items():
             if frame is None or not (away <= FADE).any():
                 continue
             if name not in self._seams:
-                self._seams[name] = Seam.of(self._vae, self._sizes.full, frame)
+                self._seams[name] = self._seam(frame, opens=name == "image")
             pixels = self._seams[name].joined(pixels, away)
         return pixels
+
+    def _seam(self, frame: UInt8[Tensor, "h w 3"], *, opens: bool) -> Seam:
+        """What becomes of a given frame that is decoded, and enlarged, as the clip's own are."""
+        seam = Seam.of(self._vae, self._sizes.decoded, frame, opens=opens)
+        if self._sizes.decoded == self._sizes.full:
+            return seam
+        (picture,) = self._sizes.full.resize([from_uint8(frame[None])])
+        picture = self._sizes.full.crop(picture).to(seam.picture)
+        return Seam(picture, self._enlarged(seam.softened))
+
+    def _frame(self, picture: Image.Image | None) -> UInt8[Tensor, "h w 3"] | None:
+        """A given picture, as large as what was asked for."""
+        full = self._sizes.full
+        return None if picture is None else to_uint8(full.crop(full.picture(picture)))[0]
 
     def _given_out(self, frames: UInt8[Tensor, "f h w 3"], decoded: int) -> Place:
         place = self._place

@@ -20,6 +20,7 @@ from model.guidance import BATCHED_TOKENS, guide
 from model.request import Resolved
 from model.schedule import Schedule, ScheduleConfig, schedule, schedule_from, tail
 from model.transformer import Transformer
+from model.upsampler import Upsampler
 from model.upscale import Refine, Tiled, spans
 from model.vae import VAE
 from model.windows import Window
@@ -43,6 +44,7 @@ class Sampler:
     clip: ImageEncoder | None
     request: Resolved
     text: Float[Tensor, "p l d"]
+    upsampler: Upsampler | None = None
     frugal: bool = False
 
     def channels(

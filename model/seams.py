@@ -39,11 +39,14 @@ class Seam:
     softened: Float[Tensor, "1 3 1 h w"]
 
     @classmethod
-    def of(cls, vae: VAE, canvas: Canvas, frame: UInt8[Tensor, "h w 3"]) -> "Seam":
-        """The seam at `frame`, which is taken to stand still."""
+    def of(
+        cls, vae: VAE, canvas: Canvas, frame: UInt8[Tensor, "h w 3"], *, opens: bool = False
+    ) -> "Seam":
+        """The seam at `frame`, which is taken to stand still, or else `opens` the clip."""
         factor = vae.config.scale_factor_temporal
         (full,) = canvas.resize([from_uint8(frame[None])])
-        latents = encode(vae, [full, full.expand(-1, -1, factor, -1, -1)])
+        pictures = [full] if opens else [full, full.expand(-1, -1, factor, -1, -1)]
+        latents = encode(vae, pictures)
         softened = vae.decode(vae.denormalize(latents), vae.stream())[:, :, -1:]
         picture = canvas.crop(full.to(softened))
         return cls(picture, canvas.crop(softened))

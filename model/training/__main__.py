@@ -15,13 +15,24 @@ from safetensors import SafetensorError
 
 from model import CheckpointError
 from model.memory import compute_dtype
-from model.training import evaluate, export, reward, train_detector, train_transformer, train_vae
+from model.training import (
+    evaluate,
+    export,
+    reward,
+    train_detector,
+    train_transformer,
+    train_upsampler,
+    train_vae,
+)
 from model.training.learner import averaged
 from model.training.train_transformer import TransformerRun
+from model.training.train_upsampler import UpsamplerRun
 from model.training.weights import load_vae
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "kinora-tiny"
-STAGES = ("vae", "polish", "detector", "transformer", "reward", "export", "evaluate", "all")
+STAGES = (
+    "vae", "polish", "detector", "transformer", "reward", "export", "upsampler", "evaluate", "all",
+)  # fmt: skip
 #: Minutes of the transformer's training in all once it has learnt from the reward model as well.
 REWARDED_MINUTES = 130.0
 KINORA = {
@@ -161,6 +172,12 @@ def run(stage: str, options: argparse.Namespace) -> None:
         learner = averaged(runs / "transformer")
         train_vae.export_half(runs / "exported", options.weights)
         export.export(learner, options.weights, KINORA)
+    elif stage == "upsampler":
+        length = {"minutes": options.minutes} if options.minutes else {}
+        train_upsampler.train(
+            UpsamplerRun(runs / "upsampler", options.weights, seed=options.seed, **length)
+        )
+        train_upsampler.export(runs / "upsampler", options.weights)
     elif stage == "detector":
         minutes = options.minutes or 12
         vae = load_vae(runs / "exported").to(compute_dtype("cpu"))

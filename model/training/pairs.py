@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.training import rendering, scenes, trajectories
 from model.training.bending import Bend
+from model.training.rendering import Window
 from model.training.scenes import MOTIONS, Scenes
 
 #: How far from the middle each stands, as a share of the picture's reach, and how far it may stray.
@@ -116,17 +117,21 @@ def render(
     width: int,
     *,
     fps: float = 16.0,
+    seconds: Tensor | None = None,
+    window: Window | None = None,
     bends: tuple[list[Bend], list[Bend]] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Draw the clips `[b, 3, f, h, w]` in [-1, 1], and what of each object is seen `[b, f, h, w]`.
 
-    Objects are drawn smaller than alone where there is less room, and wrong with `bends`.
+    Objects are drawn smaller than alone where there is less room, and wrong with `bends`; `seconds`
+    and `window` as of `rendering.render`.
     """
     aspect = width / height
     first, second = pair
     room = torch.where(side_by_side(first, second), aspect, 1.0)
     scale = (1.5 * APART * room).clamp(max=0.9)[:, None]
-    seconds = torch.arange(frames, device=first.x.device) / fps
+    if seconds is None:
+        seconds = torch.arange(frames, device=first.x.device) / fps
 
     def path(scene: Scenes) -> tuple[Tensor, Tensor, Tensor]:
         x, y, r = trajectories.track(
@@ -134,9 +139,12 @@ def render(
         )
         return x, y, r * scale
 
-    size = (frames, height, width)
-    behind, below = rendering.render(second, *size, fps=fps, path=path(second), bends=bends[1])
-    picture, above = rendering.render(
-        first, *size, fps=fps, path=path(first), bends=bends[0], on=behind
-    )
+    def drawn(scene: Scenes, bend: list[Bend] | None, on: Tensor | None) -> tuple[Tensor, Tensor]:
+        return rendering.render(
+            scene, frames, height, width,
+            seconds=seconds, window=window, path=path(scene), bends=bend, on=on,
+        )  # fmt: skip
+
+    behind, below = drawn(second, bends[1], None)
+    picture, above = drawn(first, bends[0], behind)
     return picture, (above, below * (1 - above))

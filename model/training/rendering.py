@@ -32,6 +32,9 @@ RGB = torch.tensor(
     ]
 )
 
+#: A part of a picture: its top `[b]` and left `[b]`, and its height and width.
+Window = tuple[Tensor, Tensor, int, int]
+
 
 def render(
     scenes: Scenes,
@@ -41,7 +44,7 @@ def render(
     *,
     fps: float = 16.0,
     seconds: Tensor | None = None,
-    window: tuple[Tensor, Tensor, int, int] | None = None,
+    window: Window | None = None,
     path: tuple[Tensor, Tensor, Tensor] | None = None,
     bends: list[Bend] | None = None,
     on: Tensor | None = None,
@@ -49,7 +52,7 @@ def render(
     """Draw the clips: frames `[b, 3, f, h, w]` in [-1, 1] and object coverage `[b, f, h, w]`.
 
     `seconds` `[f]` are the moments of the frames, if they are not `fps` a second from 0.
-    `window` = (top `[b]`, left `[b]`, h, w) draws only that part of the `height` x `width` picture.
+    `window` draws only that part of the `height` x `width` picture.
     `path` stands in for the scenes' own `track`. With `bends`, one a scene, they are drawn wrong.
     `on` are clips to draw the objects on, instead of their backgrounds.
     """

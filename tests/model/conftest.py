@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import UMT5Config, UMT5EncoderModel
 
 from model.transformer import Transformer, TransformerConfig
+from model.upsampler import Upsampler, UpsamplerConfig
 from model.vae import VAE, VAEConfig
 
 PIECES = ["<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz", "▁red", "▁ball"]
@@ -127,6 +128,16 @@ def windowed(checkpoint, tmp_path_factory) -> Path:
     own |= {"window_frames": 13, "window_overlap": 1, "max_frames": 401}
     own["refine"] |= {"steps": 1, "tile": [4, 5]}
     (folder / "kinora.json").write_text(json.dumps(own))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def upsampling(windowed, tmp_path_factory) -> Path:
+    """The same with an upsampler."""
+    torch.manual_seed(2)
+    folder = shutil.copytree(windowed, tmp_path_factory.mktemp("upsampling") / "small")
+    upsampler = Upsampler(UpsamplerConfig(width=4, num_layers=1))
+    write_module(folder / "upsampler", "Upsampler", upsampler)
     return folder
 
 

@@ -19,6 +19,7 @@ from model.schedule import ScheduleConfig
 from model.seams import Seam
 from model.shapes import TokenGrid
 from model.transformer import TransformerConfig
+from model.upsampler import UpsamplerConfig
 from model.upscale import Refine
 from model.vae import VAE, VAEConfig
 
@@ -168,6 +169,19 @@ def test_a_clip_that_is_refined_is_denoised_in_less_memory(config):
     refined = estimate(config, sizes(1280, 704, config, refine), dtype=torch.bfloat16)
     assert refined.denoise < 0.7 * whole.denoise
     assert refined.streams > whole.streams  # enlarged frames are encoded, as a stream too
+
+
+def test_a_frame_that_is_enlarged_is_counted(config):
+    refine = Refine(base_pixels=160 * 96, strength=0.4, steps=2, tile=(2, 3), overlap=1)
+    small = replace(config, upsampler=UpsamplerConfig(width=1))
+    large = replace(config, upsampler=UpsamplerConfig(width=2048))
+    plain, counted = (
+        estimate(each, sizes(192, 128, each, refine), dtype=torch.bfloat16)
+        for each in (small, large)
+    )
+    # What leaves the network alone is 64 times a padded frame, whose sides grow by 16 pixels.
+    assert counted.decode > plain.decode
+    assert counted.decode > 64 * 3 * 160 * 96 * 4
 
 
 def test_a_loaded_checkpoint_counts_all_that_is_loaded(checkpoint):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -243,6 +244,55 @@ def test_without_refine_steps_a_large_clip_is_made_directly(checkpoint, tmp_path
     )
     assert tuple(clip.shape) == (1, 130, 250, 3)
     assert [Progress("denoise", i, 2) for i in (1, 2)] == [p for p in seen if p.stage == "denoise"]
+
+
+def test_with_an_upsampler_a_large_clip_is_the_small_one_enlarged(upsampling):
+    pipeline = Pipeline.load(upsampling)
+    seen = []
+    large = Request("a", width=250, height=130, frames=5, steps=3)
+    clip = frames(pipeline, large, on_step=seen.append)
+    small = frames(pipeline, Request("a", width=128, height=67, frames=5, steps=3))
+    assert [Progress("denoise", i, 3) for i in (1, 2, 3)] == [
+        p for p in seen if p.stage == "denoise"
+    ]
+    expected = pipeline._upsampler.enlarge(from_uint8(small), Canvas.of(250, 130, 32))
+    assert (clip.int() - to_uint8(expected).int()).abs().float().mean() < 1
+    plain = F.interpolate(from_uint8(small)[0].transpose(0, 1), (130, 250), mode="bicubic")
+    plain = to_uint8(plain.transpose(0, 1)[None])
+    assert (clip.int() - plain.int()).abs().float().mean() > 2  # the network has its say
+
+
+def test_with_an_upsampler_small_clips_are_what_they_were(upsampling, windowed):
+    with_it, without = Pipeline.load(upsampling), Pipeline.load(windowed)
+    request = Request("a", frames=9)
+    assert torch.equal(frames(with_it, request), frames(without, request))
+    assert with_it.memory(96, 64).weights > without.memory(96, 64).weights
+
+
+def test_a_state_in_the_middle_of_refining_is_not_gone_on_with_by_an_upsampler(
+    upsampling, windowed
+):
+    request = Request("a", width=128, height=100, frames=5, steps=1)
+    states = []
+    frames(Pipeline.load(windowed), request, on_step=lambda p: states.append(p.state()))
+    begun = [state for state in states if state["place"][1] == 2]
+    with pytest.raises(ValueError, match="resume: is in the middle of refining"):
+        Pipeline.load(upsampling).generate(request, resume=begun[0])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"_class_name": "Other"}, "_class_name is 'Other'; it must be Upsampler"),
+        ({"_class_name": "Upsampler", "width": 0}, "width: must be at least 1, not 0"),
+        ({"_class_name": "Upsampler", "width": 8, "num_layers": 1}, "config.json asks for"),
+    ],
+)
+def test_an_upsampler_that_cannot_be_is_a_checkpoint_error(upsampling, tmp_path, config, message):
+    folder = shutil.copytree(upsampling, tmp_path / "copy")
+    (folder / "upsampler" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        Pipeline.load(folder)
 
 
 @pytest.fixture

@@ -90,6 +90,19 @@ def test_a_shorter_past_would_not_do(pipeline, monkeypatch):
     assert not torch.equal(whole[frames_done(load(state)) :], rest(pipeline, request, state))
 
 
+@pytest.mark.parametrize(
+    "more", [{"frames": 21}, {"frames": 21, "loop": True}, {"video": CLIP.repeat(3, 2, 2, 1)[:25]}]
+)
+def test_an_enlarged_clip_cut_anywhere_goes_on_in_the_same_bits(upsampling, more):
+    pipeline = Pipeline.load(upsampling)
+    size = {} if "video" in more else LARGE
+    request = Request("a", **size, steps=2, **more)
+    whole, states = watched(pipeline, request)
+    for _, state in states[:: len(states) // 6]:
+        left = whole[frames_done(load(state)) :]
+        assert torch.equal(left, rest(pipeline, request, state))
+
+
 def test_a_clip_may_be_cut_again_and_again(pipeline):
     """After every third piece of work that is not a repetition."""
     request = REQUESTS["windows"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from model import Pipeline, Request
 from model.training import (
@@ -17,14 +18,16 @@ from model.training import (
     learner,
     reward,
     train_transformer,
+    train_upsampler,
     train_vae,
 )
-from model.training.__main__ import KINORA, main
+from model.training.__main__ import KINORA, WEIGHTS, main
 from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wishes
 from model.training.pools import BUCKETS, new_pools
 from model.training.reading import plain_tokenizer
 from model.training.scenes import SHAPES
 from model.training.train_transformer import TransformerRun
+from model.training.train_upsampler import UpsamplerRun
 from model.training.train_vae import VaeRun
 from model.training.weights import load_vae
 
@@ -251,6 +254,31 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
     clean = draw_clean(clips, generator, next(b for b in BUCKETS if b.name == "wide"))
     assert clean.any(1).all()
     assert not clean.all(1).any()
+
+
+def test_an_upsampler_of_a_few_steps_is_gone_on_with_and_enlarges_clips(tmp_path):
+    checkpoint = shutil.copytree(WEIGHTS, tmp_path / "weights")
+    shutil.rmtree(checkpoint / "upsampler")
+    run = UpsamplerRun(tmp_path / "upsampler", checkpoint, minutes=0.05)
+    train_upsampler.train(run)
+    first = json.loads((run.folder / "state/state.json").read_text())["step"]
+    train_upsampler.train(replace(run, minutes=0.1))
+    assert 0 < first < json.loads((run.folder / "state/state.json").read_text())["step"]
+    train_upsampler.export(run.folder, checkpoint)
+    pipeline = Pipeline.load(checkpoint)
+    request = Request("a red ball", width=320, height=200, frames=1, steps=1)
+    assert [(1, 200, 320, 3)] == [tuple(frames.shape) for frames in pipeline.generate(request)]
+
+
+def test_patches_of_a_clip_show_the_same_place_small_and_large():
+    maker = train_upsampler.Maker(WEIGHTS)
+    for seed in range(4):
+        small, large = maker.patches(torch.Generator().manual_seed(seed))
+        assert (8, 3, 48, 48) == tuple(small.shape)
+        assert (8, 3, 288, 288) == tuple(large.shape)
+        inner, reduced = small[..., 6:-6, 6:-6].float(), F.avg_pool2d(large.float(), 8)
+        aside = small[..., 6:-6, 0:36].float()
+        assert (inner - reduced).abs().mean() < (aside - reduced).abs().mean()
 
 
 def test_an_unknown_stage_and_a_wrong_flag_end_with_a_message(capsys):

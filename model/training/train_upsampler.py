@@ -1,0 +1,230 @@
+"""The upsampler's training: what a finished checkpoint makes of a scene, and the scene up close.
+
+Small clips pass through the checkpoint's autoencoder, most of them also under noise, from which its
+transformer makes them again: so they have the faults of what it makes, and are still where the
+truth is, which the renderer draws at any size.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.memory import compute_dtype
+from model.training import (
+    cases,
+    checkpoints,
+    footage,
+    pairs,
+    reading,
+    rendering,
+    scenes,
+    trajectories,
+)
+from model.training.learner import Learner, remade, take_weights, to_compute
+from model.training.log import Log
+from model.training.optim import Weights
+from model.training.rendering import Window
+from model.training.weights import load_vae
+from model.upsampler import FACTOR, Upsampler, UpsamplerConfig
+
+#: Sizes of the small clips: those that the transformer learnt, and as large clips are begun.
+SIZES = ((160, 256), (192, 192), (256, 160), (160, 288), (288, 160), (128, 256))  # height, width
+#: Frames of a small clip at 16 a second; one in so many is a still.
+FRAMES, STILL = 9, 8
+#: Share of the scenes with two objects; of clips that the transformer makes again, and from how
+#: much noise at most: more of it changes what is seen.
+PAIRED, REMADE, NOISE = 0.35, 0.75, 0.55
+#: Share of the scenes at some moment after their opening.
+LATER = 0.3
+#: Pixels of a small picture that a patch has a side, those of its edge that count for nothing, and
+#: patches of a clip. Of so many places that where most is to be seen is taken.
+PATCH, EDGE, PATCHES, PLACES = 48, 6, 8, 3
+#: Patches that are kept, of which those of a step are drawn, and steps for each clip that is made.
+STOCK, BATCH, STEPS_A_CLIP = 4000, 12, 2
+
+
+#: Draws moments (s) of one scene at a size, or of a window of it: `[1, 3, f, h, w]` in [-1, 1].
+Draw = Callable[[Tensor, int, int, Window | None], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class UpsamplerRun:
+    """What one run of the stage does; `minutes` bounds it and shapes its learning rate."""
+
+    folder: Path
+    checkpoint: Path  # whose clips are to be enlarged
+    minutes: float = 45.0
+    lr: float = 2e-3
+    seed: int = 0
+
+
+class Maker:
+    """Makes patches of small pictures, as a checkpoint gives them, and of the same large ones."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        dtype = compute_dtype("cpu")
+        self.vae = load_vae(checkpoint).to(dtype).requires_grad_(requires_grad=False)
+        self.learner = Learner().eval().requires_grad_(requires_grad=False)
+        take_weights(self.learner, checkpoint)
+        to_compute(self.learner, dtype)
+        self.tokenizer = reading.plain_tokenizer(checkpoint)
+
+    def patches(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Those of one clip, uint8: small `[n, 3, PATCH, PATCH]`; large, without their edges."""
+        height, width = SIZES[_below(len(SIZES), generator)]
+        captions, draw = scene_of(width / height, generator)
+        frames = 1 if _below(STILL, generator) == 0 else FRAMES
+        moments = torch.arange(frames) / cases.FPS
+        true = draw(moments, height, width, None)
+        seen = bytes_of(self.made(true, captions, generator))
+        small, large = [], []
+        inner = (PATCH - 2 * EDGE) * FACTOR
+        for _ in range(PATCHES):
+            i = _below(frames, generator)
+            top, left = _place(true[0, :, i], generator)
+            small.append(seen[0, :, i, top : top + PATCH, left : left + PATCH])
+            corner = [torch.tensor([FACTOR * (side + EDGE)]) for side in (top, left)]
+            window = (corner[0], corner[1], inner, inner)
+            drawn = draw(moments[i : i + 1], FACTOR * height, FACTOR * width, window)
+            large.append(bytes_of(drawn)[0, :, 0])
+        return torch.stack(small), torch.stack(large)
+
+    @torch.no_grad()
+    def made(self, clip: Tensor, captions: list[str], generator: torch.Generator) -> Tensor:
+        """A clip in [-1, 1] after the autoencoder, and mostly the transformer."""
+        latents = self.vae.normalize(self.vae.encode(clip.to(next(self.vae.parameters()).dtype)))
+        latents = latents.float()
+        if _uniform(generator) < REMADE:
+            level = NOISE * _uniform(generator) * _uniform(generator) ** 0.5
+            noise = torch.randn(latents.shape, generator=generator)
+            text = self.learner.read(reading.read(self.tokenizer, captions).long())
+            latents = remade(self.learner, latents, noise, text, torch.tensor([level]))
+        return self.vae.decode(self.vae.denormalize(latents)).float()
+
+
+def scene_of(aspect: float, generator: torch.Generator) -> tuple[list[str], Draw]:
+    """A scene of one object or two: its caption, and what draws it."""
+    if _uniform(generator) < PAIRED:
+        pair = pairs.sample(1, generator, aspect=aspect, later=LATER)
+
+        def draw_pair(seconds: Tensor, height: int, width: int, window: Window | None) -> Tensor:
+            size = (len(seconds), height, width)
+            return pairs.render(pair, *size, seconds=seconds, window=window)[0]
+
+        return footage.say(pair, generator), draw_pair
+    scene = scenes.sample(1, generator, aspect=aspect, later=LATER)
+
+    def draw(seconds: Tensor, height: int, width: int, window: Window | None) -> Tensor:
+        path = trajectories.track(scene, seconds, trajectories.OPENING_S, aspect)
+        size = (len(seconds), height, width)
+        return rendering.render(scene, *size, seconds=seconds, window=window, path=path)[0]
+
+    return footage.say((scene,), generator), draw
+
+
+def loss_of(upsampler: Upsampler, small: Tensor, large: Tensor) -> dict[str, Tensor]:
+    """Mean absolute error of patches `[b, 3, p, p]` in [-1, 1] against what they show up close.
+
+    Beside it that of pictures that are merely interpolated.
+    """
+    edge = FACTOR * EDGE
+
+    def error(pictures: Tensor) -> Tensor:
+        return (pictures.float()[..., edge:-edge, edge:-edge] - large).abs().mean()
+
+    plain = F.interpolate(small, scale_factor=FACTOR, mode="bilinear")
+    return {
+        "loss": error(upsampler(small.to(upsampler.conv_in.weight.dtype))),
+        "interpolated": error(plain).detach(),
+    }
+
+
+def train(run: UpsamplerRun) -> None:
+    """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
+    torch.manual_seed(run.seed)
+    maker = Maker(run.checkpoint)
+    upsampler = Upsampler(UpsamplerConfig())
+    weights = Weights(upsampler, lr=run.lr)
+    upsampler.to(compute_dtype("cpu"))
+    spent = 0.0
+    if (found := checkpoints.load(run.folder / "state")) is not None:
+        weights.restore(found[0])
+        spent = found[1]["minutes"]
+    log = Log(run.folder / "log.jsonl", f"upsampler {run.minutes:.0f} min")
+    start, saved = time.monotonic() - spent * 60, time.monotonic()
+    stock: list[tuple[Tensor, Tensor]] = []
+    while (minutes := (time.monotonic() - start) / 60) < run.minutes:
+        generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
+        if weights.steps % STEPS_A_CLIP == 0 or not stock:
+            stock = [*stock[PATCHES - STOCK :], *zip(*maker.patches(generator), strict=True)]
+        pick = torch.randint(len(stock), (BATCH,), generator=generator).tolist()
+        small, large = (
+            torch.stack([stock[i][side] for i in pick]).float().div_(127.5).sub_(1)
+            for side in (0, 1)
+        )
+        terms = loss_of(upsampler, small, large)
+        terms["loss"].backward()
+        done = minutes / run.minutes
+        scale = min(1.0, (weights.steps + 1) / 50) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
+        norm = float(weights.step(scale))
+        values = {k: float(v.detach()) for k, v in terms.items()}
+        log.step(weights.steps, done, **values, norm=norm)
+        if time.monotonic() - saved > 180:
+            _save(run, weights, minutes)
+            saved = time.monotonic()
+    _save(run, weights, max(spent, run.minutes))
+    log.close()
+
+
+def export(folder: Path, target: Path) -> None:
+    """Write the moving average of a stage's weights as `target`/upsampler, in float16."""
+    found = checkpoints.load(folder / "state")
+    if found is None:
+        raise ValueError(f"{folder}: no upsampler checkpoint; run the upsampler stage first")
+    config = UpsamplerConfig()
+    state = {
+        name: found[0][f"average/{name}"].view(value.shape).half()
+        for name, value in Upsampler(config).state_dict().items()
+    }
+    (target / "upsampler").mkdir(parents=True, exist_ok=True)
+    described = json.dumps(asdict(config) | {"_class_name": "Upsampler"}, indent=2)
+    (target / "upsampler" / "config.json").write_text(described + "\n")
+    file = target / "upsampler" / "diffusion_pytorch_model.safetensors"
+    save_file(state, file, metadata={"format": "pt"})
+
+
+def bytes_of(frames: Tensor) -> Tensor:
+    """Frames in [-1, 1] as uint8."""
+    return ((frames + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def _place(picture: Tensor, generator: torch.Generator) -> tuple[int, int]:
+    """Top and left of a patch of `picture` `[3, h, w]` that shows something, most likely."""
+    found, most = (0, 0), -1.0
+    for _ in range(PLACES):
+        top, left = (_below(side - PATCH + 1, generator) for side in picture.shape[1:])
+        patch = picture[:, top + EDGE : top + PATCH - EDGE, left + EDGE : left + PATCH - EDGE]
+        shown = float(patch.diff(dim=1).abs().mean() + patch.diff(dim=2).abs().mean())
+        if shown > most:
+            found, most = (top, left), shown
+    return found
+
+
+def _uniform(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
+
+
+def _below(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))
+
+
+def _save(run: UpsamplerRun, weights: Weights, minutes: float) -> None:
+    meta = {"step": weights.steps, "minutes": minutes}
+    checkpoints.save(run.folder / "state", weights.state(), meta)

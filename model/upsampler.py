@@ -1,0 +1,89 @@
+"""Frames made larger by a network that has seen what such pictures look like up close.
+
+A checkpoint may bring one (its folder `upsampler/`). Where nothing is given at a clip's full size,
+the small clip's frames then pass through it, one by one, and nothing is encoded, refined or decoded
+at full size: on a CPU that takes several times as long. A residual network (EDSR, Lim et al. 2017,
+arXiv:1707.02921, without its long skip) at half the resolution of the small picture, whose result
+is added to the picture by sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.canvas import Canvas
+
+__all__ = ["FACTOR", "Upsampler", "UpsamplerConfig"]
+
+#: How many times larger, in both directions, what the network gives is.
+FACTOR = 8
+#: Pixels around the picture that repeat its edge, beyond which the network sees zeros.
+MARGIN = 8
+# What comes of the last layer is so much smaller than what its weights give, as they begin.
+_GAIN = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpsamplerConfig:
+    """`upsampler/config.json`."""
+
+    width: int = 64
+    num_layers: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("width", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
+
+
+class Upsampler(nn.Module):
+    """Pictures [-1, 1] and a network's opinion of them: `Upsampler(config)(pictures)`."""
+
+    def __init__(self, config: UpsamplerConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.config = config
+        self.conv_in = nn.Conv2d(3 * 4, d, 3, padding=1)
+        self.blocks = nn.Sequential(*(Residual(d) for _ in range(config.num_layers)))
+        self.to_fine = nn.Conv2d(d, 4 * d, 1)
+        self.conv_fine = nn.Conv2d(3, d, 5, padding=2)
+        self.block_fine = Residual(d)
+        self.conv_out = nn.Conv2d(d, 3 * FACTOR**2, 3, padding=1)
+
+    def forward(self, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 H W"]:
+        """FACTOR times as large; h and w are even."""
+        coarse = self.blocks(self.conv_in(F.pixel_unshuffle(pictures, 2)))
+        fine = F.pixel_shuffle(self.to_fine(F.silu(coarse)), 2) + self.conv_fine(pictures)
+        detail = F.pixel_shuffle(self.conv_out(F.silu(self.block_fine(fine))), FACTOR)
+        return F.interpolate(pictures, scale_factor=FACTOR, mode="bilinear") + _GAIN * detail
+
+    def enlarge(
+        self, frames: Float[Tensor, "1 3 f h w"], canvas: Canvas
+    ) -> Float[Tensor, "1 3 f H W"]:
+        """Frames in [-1, 1], as large as what was asked of `canvas`; a frame at a time."""
+        height, width = frames.shape[-2:]
+        padding = (MARGIN, MARGIN + width % 2, MARGIN, MARGIN + height % 2)
+        large = frames.new_empty(*frames.shape[:3], canvas.height, canvas.width)
+        for i, picture in enumerate(rearrange(frames, "1 c f h w -> f 1 c h w")):
+            padded = F.pad(picture.to(self.conv_in.weight.dtype), padding, mode="replicate")
+            rows, columns = (slice(FACTOR * MARGIN, FACTOR * (MARGIN + n)) for n in (height, width))
+            detailed = self(padded).float()[..., rows, columns]
+            size = (canvas.height, canvas.width)
+            resized = F.interpolate(detailed, size, mode="bicubic", antialias=True)
+            large[:, :, i] = resized.clamp(-1, 1)
+        return large
+
+
+class Residual(nn.Module):
+    """x + conv(SiLU(conv(x)))."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(d, d, 3, padding=1)
+        self.conv_2 = nn.Conv2d(d, d, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        return x + self.conv_2(F.silu(self.conv_1(x)))
