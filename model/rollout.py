@@ -50,7 +50,6 @@ class Rollout:
         self._enlarging: Enlarging | None = None
         self._source: Iterator[Tensor] | None = None
         self._seams: dict[str, Seam] = {}
-        self._first, self._last = map(self._frame, (self._request.image, self._request.last_image))
         self._keep = sampler.config.window_latents + decoder_history(self._vae.config)
 
     def frames(self) -> Iterator[UInt8[Tensor, "f h w 3"]]:
@@ -194,13 +193,13 @@ class Rollout:
         """
         request, number = self._request, self._place.frames + torch.arange(pixels.shape[2])
         following = self._place.opening if request.loop else request.after
-        joints = {
+        joints: dict[str, tuple[Tensor | Image.Image | None, Tensor]] = {
             "before": (None if request.before is None else request.before[-1], number + 1),
             "after": (None if following is None else following[0], request.frames - number),
         }
         if self._sizes.decoded != self._sizes.full:
-            joints["image"] = (self._first, number + 1)
-            joints["last_image"] = (self._last, request.frames - number)
+            joints["image"] = (request.image, number + 1)
+            joints["last_image"] = (request.last_image, request.frames - number)
         for name, (frame, away) in joints.items():
             if frame is None or not (away <= FADE).any():
                 continue
@@ -209,19 +208,16 @@ class Rollout:
             pixels = self._seams[name].joined(pixels, away)
         return pixels
 
-    def _seam(self, frame: UInt8[Tensor, "h w 3"], *, opens: bool) -> Seam:
+    def _seam(self, frame: UInt8[Tensor, "h w 3"] | Image.Image, *, opens: bool) -> Seam:
         """What becomes of a given frame that is decoded, and enlarged, as the clip's own are."""
-        seam = Seam.of(self._vae, self._sizes.decoded, frame, opens=opens)
-        if self._sizes.decoded == self._sizes.full:
-            return seam
-        (picture,) = self._sizes.full.resize([from_uint8(frame[None])])
-        picture = self._sizes.full.crop(picture).to(seam.picture)
-        return Seam(picture, self._enlarged(seam.softened))
-
-    def _frame(self, picture: Image.Image | None) -> UInt8[Tensor, "h w 3"] | None:
-        """A given picture, as large as what was asked for."""
         full = self._sizes.full
-        return None if picture is None else to_uint8(full.crop(full.picture(picture)))[0]
+        if isinstance(frame, Image.Image):
+            frame = to_uint8(full.crop(full.picture(frame)))[0]
+        seam = Seam.of(self._vae, self._sizes.decoded, frame, opens=opens)
+        if self._sizes.decoded == full:
+            return seam
+        (picture,) = full.resize([from_uint8(frame[None])])
+        return Seam(full.crop(picture).to(seam.picture), self._enlarged(seam.softened))
 
     def _given_out(self, frames: UInt8[Tensor, "f h w 3"], decoded: int) -> Place:
         place = self._place
