@@ -1,10 +1,10 @@
 """Frames made larger by a network that has seen what such pictures look like up close.
 
-A checkpoint may bring one (its folder `upsampler/`). Where nothing is given at a clip's full size,
-the small clip's frames then pass through it, one by one, and nothing is encoded, refined or decoded
-at full size: on a CPU that takes several times as long. A residual network (EDSR, Lim et al. 2017,
-arXiv:1707.02921, without its long skip) at half the resolution of the small picture, whose result
-is added to the picture by sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+A checkpoint may bring one (its folder `upsampler/`). The frames of a clip that was made small then
+pass through it, one by one, and nothing is encoded, refined or decoded at full size, which on a CPU
+takes several times as long. A residual network (EDSR, Lim et al. 2017, arXiv:1707.02921, without
+its long skip) works at half the resolution of the small picture; what it finds is added to that by
+sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class UpsamplerConfig:
 
 
 class Upsampler(nn.Module):
-    """Pictures [-1, 1] and a network's opinion of them: `Upsampler(config)(pictures)`."""
+    """Pictures in [-1, 1], FACTOR times as large: `Upsampler(config)(pictures)`."""
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Upsampler(nn.Module):
 def _interpolated(pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
     """Pictures FACTOR times as large, bilinear, their pixels still as channels.
 
-    As a convolution with its weights that takes a tenth of `F.interpolate`'s time on a CPU.
+    As a convolution with its weights that takes a twentieth of `F.interpolate`'s time on a CPU.
     """
     offset = (torch.arange(FACTOR, device=pictures.device) + 0.5) / FACTOR - 0.5
     neighbours = torch.tensor([-1, 0, 1], device=pictures.device)
