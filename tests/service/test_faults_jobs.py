@@ -16,7 +16,7 @@ from bench.harness.trials import LONG, SHORT
 pytestmark = pytest.mark.service
 
 # Every stage lasts several heartbeats, by which a stage is seen, on a fast machine too.
-LASTING = LONG | {"size": "192x192", "num_inference_steps": 100, "seed": 3}
+LASTING = LONG | {"size": "320x320", "num_inference_steps": 40, "seed": 3}
 # Its first step lasts seconds: nothing is kept of it, however late its worker is killed.
 HEAVY = LONG | {"size": "1088x1088", "fps": 24, "seed": 4}
 
