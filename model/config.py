@@ -104,7 +104,7 @@ class CheckpointConfig:
     refine: Mapping[str, Any] = field(default_factory=dict)
     #: Merged into the transformers as they are loaded; files are paths that can be opened.
     loras: tuple[Lora, ...] = ()
-    #: What enlarges clips of which nothing is given, if the folder brings it.
+    #: What enlarges clips that are made small (`refine` says which), if the folder brings it.
     upsampler: UpsamplerConfig | None = None
 
     @property

@@ -306,6 +306,11 @@ def _refine(config: CheckpointConfig) -> Refine | None:
     where = f"{config.folder / 'kinora.json'}: refine"
     refuse_unknown(where, config.refine, (field.name for field in fields(Refine)))
     if not config.refine.get("steps"):
+        if config.upsampler is not None:
+            raise CheckpointError(
+                f"{where}: must say, with steps above 0, from which size on clips are made small "
+                "and enlarged by the upsampler/ that lies beside it"
+            )
         return None
     try:
         return Refine.from_json(config.refine)

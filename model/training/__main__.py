@@ -174,9 +174,7 @@ def run(stage: str, options: argparse.Namespace) -> None:
         export.export(learner, options.weights, KINORA)
     elif stage == "upsampler":
         length = {"minutes": options.minutes} if options.minutes else {}
-        train_upsampler.train(
-            UpsamplerRun(runs / "upsampler", options.weights, seed=options.seed, **length)
-        )
+        train_upsampler.train(UpsamplerRun(runs / "upsampler", options.weights, **common, **length))
         train_upsampler.export(runs / "upsampler", options.weights)
     elif stage == "detector":
         minutes = options.minutes or 12

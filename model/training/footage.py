@@ -48,8 +48,8 @@ def draw_batch(k: int, count: int, generator: torch.Generator, tokenizer: Tokeni
     cells = torch.cat([first, rest], 1).unflatten(0, (count, -1))
     said = [say(scenes_, generator) for _ in range(SAID)]
     ids = torch.stack([reading.read(tokenizer, texts) for texts in said], 1)
-    wrong = torch.empty(0) if bent is None else _bytes(bent)
-    return Drawn(k, _bytes(frames), wrong, cells, records_of(scenes_), ids)
+    wrong = torch.empty(0) if bent is None else bytes_of(bent)
+    return Drawn(k, bytes_of(frames), wrong, cells, records_of(scenes_), ids)
 
 
 def say(objects: tuple[Scenes, ...], generator: torch.Generator) -> list[str]:
@@ -66,7 +66,7 @@ def lively(batch: tuple[Scenes, ...], count: int, generator: torch.Generator) ->
     return torch.multinomial(odds, count, generator=generator)
 
 
-def _bytes(frames: Tensor) -> Tensor:
+def bytes_of(frames: Tensor) -> Tensor:
     """As bytes; the frames are used up."""
     return frames.add_(1).mul_(127.5).round_().clamp_(0, 255).byte()
 

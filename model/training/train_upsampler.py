@@ -63,6 +63,7 @@ class UpsamplerRun:
     minutes: float = 45.0
     lr: float = 2e-3
     seed: int = 0
+    device: str = "cpu"  # the network's; scenes are drawn, and made small, on the CPU
 
 
 class Maker:
@@ -83,7 +84,7 @@ class Maker:
         frames = 1 if _below(STILL, generator) == 0 else FRAMES
         moments = torch.arange(frames) / cases.FPS
         true = draw(moments, height, width, None)
-        seen = bytes_of(self.made(true, captions, generator))
+        seen = footage.bytes_of(self.made(true, captions, generator))
         small, large = [], []
         inner = (PATCH - 2 * EDGE) * FACTOR
         for _ in range(PATCHES):
@@ -93,7 +94,7 @@ class Maker:
             corner = [torch.tensor([FACTOR * (side + EDGE)]) for side in (top, left)]
             window = (corner[0], corner[1], inner, inner)
             drawn = draw(moments[i : i + 1], FACTOR * height, FACTOR * width, window)
-            large.append(bytes_of(drawn)[0, :, 0])
+            large.append(footage.bytes_of(drawn)[0, :, 0])
         return torch.stack(small), torch.stack(large)
 
     @torch.no_grad()
@@ -150,9 +151,9 @@ def train(run: UpsamplerRun) -> None:
     """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
     torch.manual_seed(run.seed)
     maker = Maker(run.checkpoint)
-    upsampler = Upsampler(UpsamplerConfig())
+    upsampler = Upsampler(UpsamplerConfig()).to(run.device)
     weights = Weights(upsampler, lr=run.lr)
-    upsampler.to(compute_dtype("cpu"))
+    upsampler.to(compute_dtype(run.device))
     spent = 0.0
     if (found := checkpoints.load(run.folder / "state")) is not None:
         weights.restore(found[0])
@@ -166,7 +167,7 @@ def train(run: UpsamplerRun) -> None:
             stock = [*stock[PATCHES - STOCK :], *zip(*maker.patches(generator), strict=True)]
         pick = torch.randint(len(stock), (BATCH,), generator=generator).tolist()
         small, large = (
-            torch.stack([stock[i][side] for i in pick]).float().div_(127.5).sub_(1)
+            torch.stack([stock[i][side] for i in pick]).to(run.device).float().div_(127.5).sub_(1)
             for side in (0, 1)
         )
         terms = loss_of(upsampler, small, large)
@@ -198,11 +199,6 @@ def export(folder: Path, target: Path) -> None:
     (target / "upsampler" / "config.json").write_text(described + "\n")
     file = target / "upsampler" / "diffusion_pytorch_model.safetensors"
     save_file(state, file, metadata={"format": "pt"})
-
-
-def bytes_of(frames: Tensor) -> Tensor:
-    """Frames in [-1, 1] as uint8."""
-    return ((frames + 1) * 127.5).round().clamp(0, 255).byte()
 
 
 def _place(picture: Tensor, generator: torch.Generator) -> tuple[int, int]:

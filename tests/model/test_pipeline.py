@@ -280,6 +280,11 @@ def test_a_state_in_the_middle_of_refining_is_not_gone_on_with_by_an_upsampler(
         Pipeline.load(upsampling).generate(request, resume=begun[0])
 
 
+def test_an_upsampler_that_would_never_be_used_is_a_checkpoint_error(upsampling, tmp_path):
+    with pytest.raises(CheckpointError, match="refine: must say, with steps above 0"):
+        Pipeline.load(changed(upsampling, tmp_path, {"steps": 0}))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

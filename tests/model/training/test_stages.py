@@ -309,7 +309,7 @@ def test_a_device_that_pytorch_does_not_know_is_named(tmp_path, capsys):
     assert "--device gpu" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["polish", "detector", "transformer", "export"])
+@pytest.mark.parametrize("stage", ["polish", "detector", "transformer", "export", "upsampler"])
 def test_a_stage_without_an_autoencoder_says_which_stage_comes_first(tmp_path, capsys, stage):
     assert 1 == main([stage, "--runs", str(tmp_path), "--weights", str(tmp_path / "w")])
     assert "vae stage first" in capsys.readouterr().err
