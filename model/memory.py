@@ -170,11 +170,12 @@ def encoding(
 
 @cache
 def upsampling(config: UpsamplerConfig, base: Canvas, full: Canvas, dtype: torch.dtype) -> int:
-    """What a frame of `base` takes to become one of `full`."""
+    """What a frame of `base` takes, beside those before it, to become one of `full`."""
     with torch.device("meta"):
         upsampler = Upsampler(config).to(dtype)
         frame = torch.empty(1, 3, 1, base.height, base.width)
-    return peak_bytes(lambda: upsampler.enlarge(frame, full))[0]
+        before = torch.empty(1, 3, config.past_frames, base.height, base.width)
+    return peak_bytes(lambda: upsampler.enlarge(frame, full, before))[0]
 
 
 def _in_tiles(vae: VAE, tile: tuple[int, int] | None) -> VAE:

@@ -57,7 +57,8 @@ class Decoding:
     """Frames of the latent frames that come one after the other, the first of them number `start`.
 
     `tail` holds the ones before, back to `origin`, where the clip begins, or as far as the decoder
-    looks. `again` is called after each that is passed once more.
+    looks. `again` is called after each that is passed once more. `last` are the latest one's
+    frames, None where the clip begins.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Decoding:
         again: Callable[[], None],
     ) -> None:
         self._vae, self._canvas, self._stream = vae, canvas, vae.stream()
+        self.last: Float[Tensor, "1 3 f H W"] | None = None
         for i in range(max(origin, start - decoder_history(vae.config)), start):
             self.next(tail.between(i, i + 1))
             again()
@@ -78,7 +80,8 @@ class Decoding:
     def next(self, latent: Float[Tensor, "1 z 1 h w"]) -> Float[Tensor, "1 3 f H W"]:
         """The frames of the next latent frame, in [-1, 1], cropped to the canvas."""
         frames = self._vae.decode(self._vae.denormalize(latent), self._stream)
-        return self._canvas.crop(frames)
+        self.last = self._canvas.crop(frames)
+        return self.last
 
 
 class Enlarging:

@@ -168,23 +168,26 @@ class Rollout:
                 again=self._counts.again,
             )
         for i in range(place.decoded, window.end):
+            before = self._decoding.last
             pixels = self._decoding.next(tail.between(i, i + 1))
+            pixels = self._enlarged(pixels, before)
             if window.anew and i == window.start:  # the picture that it began with
                 pixels = pixels[:, :, 1:]
-            pixels = self._enlarged(pixels)
             self._counts.decode_piece(self._place)
             frames = to_uint8(self._joined(pixels)).cpu()
             if len(frames):
                 yield frames
             self._place = self._given_out(frames, i + 1)
 
-    def _enlarged(self, pixels: Float[Tensor, "1 3 f h w"]) -> Float[Tensor, "1 3 f H W"]:
-        """Decoded frames, as large as what was asked for."""
+    def _enlarged(
+        self, pixels: Float[Tensor, "1 3 f h w"], before: Float[Tensor, "1 3 n h w"] | None = None
+    ) -> Float[Tensor, "1 3 f H W"]:
+        """Decoded frames, and those `before` them, as large as what was asked for."""
         if self._sizes.decoded == self._sizes.full:
             return pixels
         upsampler = self._sampler.upsampler
         assert upsampler is not None  # without one, latents are as large as they are to be
-        return upsampler.enlarge(pixels, self._sizes.full)
+        return upsampler.enlarge(pixels, self._sizes.full, before)
 
     def _joined(self, pixels: Float[Tensor, "1 3 f h w"]) -> Float[Tensor, "1 3 f h w"]:
         """The next frames, without a step to those that are given before and after the clip.

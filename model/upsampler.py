@@ -4,7 +4,8 @@ A checkpoint may bring one (its folder `upsampler/`). The frames of a clip that 
 pass through it, one by one, and nothing is encoded, refined or decoded at full size, which on a CPU
 takes several times as long. A residual network (EDSR, Lim et al. 2017, arXiv:1707.02921, without
 its long skip) works at half the resolution of the small picture; what it finds is added to that by
-sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158). It sees the frames before the one that it
+enlarges, too: what an autoencoder makes of things that stand still is a little different in each.
 """
 
 from dataclasses import dataclass
@@ -33,46 +34,61 @@ class UpsamplerConfig:
 
     width: int = 64
     num_layers: int = 6
+    past_frames: int = 4  # that it sees beside the one it enlarges
 
     def __post_init__(self) -> None:
-        for name in ("width", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
+        for name, least in (("width", 1), ("num_layers", 1), ("past_frames", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
 
 
 class Upsampler(nn.Module):
-    """Pictures in [-1, 1], FACTOR times as large: `Upsampler(config)(pictures)`."""
+    """Pictures in [-1, 1], FACTOR times as large: `Upsampler(config)(frames)`."""
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
         d = config.width
         self.config = config
-        self.conv_in = nn.Conv2d(3 * 4, d, 3, padding=1)
+        self.conv_in = nn.Conv2d((1 + config.past_frames) * 3 * 4, d, 3, padding=1)
         self.blocks = nn.Sequential(*(Residual(d) for _ in range(config.num_layers)))
         self.to_fine = nn.Conv2d(d, 4 * d, 1)
         self.conv_fine = nn.Conv2d(3, d, 5, padding=2)
         self.block_fine = Residual(d)
         self.conv_out = nn.Conv2d(d, 3 * FACTOR**2, 3, padding=1)
 
-    def forward(self, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 H W"]:
-        """FACTOR times as large; h and w are even."""
-        coarse = self.blocks(self.conv_in(F.pixel_unshuffle(pictures, 2)))
-        fine = F.pixel_shuffle(self.to_fine(F.silu(coarse)), 2) + self.conv_fine(pictures)
+    def forward(self, frames: Float[Tensor, "b n 3 h w"]) -> Float[Tensor, "b 3 H W"]:
+        """The first of n frames FACTOR times as large; the others were before it, latest first.
+
+        n is 1 + past_frames; h and w are even.
+        """
+        seen = F.pixel_unshuffle(frames.flatten(1, 2), 2)
+        last = frames[:, 0].contiguous(memory_format=torch.channels_last)  # faster, on any device
+        coarse = self.blocks(self.conv_in(seen.contiguous(memory_format=torch.channels_last)))
+        fine = F.pixel_shuffle(self.to_fine(F.silu(coarse)), 2) + self.conv_fine(last)
         detail = self.conv_out(F.silu(self.block_fine(fine)))
-        return F.pixel_shuffle(torch.add(_interpolated(pictures), detail, alpha=_GAIN), FACTOR)
+        return F.pixel_shuffle(torch.add(_interpolated(last), detail, alpha=_GAIN), FACTOR)
 
     def enlarge(
-        self, frames: Float[Tensor, "1 3 f h w"], canvas: Canvas
+        self,
+        frames: Float[Tensor, "1 3 f h w"],
+        canvas: Canvas,
+        before: Float[Tensor, "1 3 n h w"] | None = None,
     ) -> Float[Tensor, "1 3 f H W"]:
-        """Frames in [-1, 1], as large as what was asked of `canvas`; a frame at a time."""
+        """Frames in [-1, 1], as large as what was asked of `canvas`; a frame at a time.
+
+        `before` are frames before them; before the first that there is all was as it is.
+        """
         height, width = frames.shape[-2:]
         padding = (MARGIN, MARGIN + width % 2, MARGIN, MARGIN + height % 2)
+        rows, columns = (slice(FACTOR * MARGIN, FACTOR * (MARGIN + n)) for n in (height, width))
+        known = frames if before is None else torch.cat([before, frames], 2)
+        pictures = rearrange(known, "1 c f h w -> f c h w").to(self.conv_in.weight.dtype)
+        pictures = F.pad(pictures, padding, mode="replicate")
         large = frames.new_empty(*frames.shape[:3], canvas.height, canvas.width)
-        for i, picture in enumerate(rearrange(frames, "1 c f h w -> f 1 c h w")):
-            padded = F.pad(picture.to(self.conv_in.weight.dtype), padding, mode="replicate")
-            padded = padded.contiguous(memory_format=torch.channels_last)  # faster, on any device
-            rows, columns = (slice(FACTOR * MARGIN, FACTOR * (MARGIN + n)) for n in (height, width))
-            detailed = self(padded).float()[..., rows, columns]
+        for i in range(frames.shape[2]):
+            now = known.shape[2] - frames.shape[2] + i
+            seen = [max(0, now - n) for n in range(1 + self.config.past_frames)]
+            detailed = self(pictures[None, seen]).float()[..., rows, columns]
             size = (canvas.height, canvas.width)
             resized = F.interpolate(detailed, size, mode="bicubic", antialias=True)
             large[:, :, i] = resized.clamp(-1, 1)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.checkpoint import load_upsampler
 from model.memory import compute_dtype
 from model.training import (
     cases,
@@ -37,7 +38,10 @@ from model.upsampler import FACTOR, Upsampler, UpsamplerConfig
 #: Sizes of the small clips: those that the transformer learnt, and as large clips are begun.
 SIZES = ((160, 256), (192, 192), (256, 160), (160, 288), (288, 160), (128, 256))  # height, width
 #: Frames of a small clip at 16 a second; one in so many is a still.
-FRAMES, STILL = 9, 8
+FRAMES, STILL = 13, 12
+#: Noise at most that is added to latents, as much as lets frames differ as those of clips that are
+#: made from noise alone do.
+UNSTEADY = 0.15
 #: Share of the scenes with two objects; of clips that the transformer makes again, and from how
 #: much noise at most: more of it changes what is seen.
 PAIRED, REMADE, NOISE = 0.35, 0.75, 0.55
@@ -47,7 +51,9 @@ LATER = 0.3
 #: patches of a clip. Of so many places that where most is to be seen is taken.
 PATCH, EDGE, PATCHES, PLACES = 48, 6, 8, 3
 #: Patches that are kept, of which those of a step are drawn, and steps for each clip that is made.
-STOCK, BATCH, STEPS_A_CLIP = 4000, 12, 2
+STOCK, BATCH, STEPS_A_CLIP = 2400, 6, 2
+#: Frames of each patch that are enlarged: what changes from one to the other counts, too.
+SHOWN = 2
 
 
 #: Draws moments (s) of one scene at a size, or of a window of it: `[1, 3, f, h, w]` in [-1, 1].
@@ -69,7 +75,8 @@ class UpsamplerRun:
 class Maker:
     """Makes patches of small pictures, as a checkpoint gives them, and of the same large ones."""
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, past: int) -> None:
+        self.past = past  # frames that the network sees before the one it enlarges
         dtype = compute_dtype("cpu")
         self.vae = load_vae(checkpoint).to(dtype).requires_grad_(requires_grad=False)
         self.learner = Learner().eval().requires_grad_(requires_grad=False)
@@ -78,23 +85,27 @@ class Maker:
         self.tokenizer = reading.plain_tokenizer(checkpoint)
 
     def patches(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Those of one clip, uint8: small `[n, 3, PATCH, PATCH]`; large, without their edges."""
+        """Those of one clip, uint8: small `[n, f, 3, PATCH, PATCH]`; large, without their edges.
+
+        Of small ones SHOWN frames and the `past` before them, of large ones those that are shown.
+        """
         height, width = SIZES[_below(len(SIZES), generator)]
         captions, draw = scene_of(width / height, generator)
         frames = 1 if _below(STILL, generator) == 0 else FRAMES
         moments = torch.arange(frames) / cases.FPS
         true = draw(moments, height, width, None)
-        seen = footage.bytes_of(self.made(true, captions, generator))
+        seen = footage.bytes_of(self.made(true, captions, generator))[0].transpose(0, 1)
         small, large = [], []
         inner = (PATCH - 2 * EDGE) * FACTOR
         for _ in range(PATCHES):
-            i = _below(frames, generator)
-            top, left = _place(true[0, :, i], generator)
-            small.append(seen[0, :, i, top : top + PATCH, left : left + PATCH])
+            last = _below(frames, generator)
+            top, left = _place(true[0, :, last], generator)
+            known = torch.arange(last + 1 - self.past - SHOWN, last + 1).clamp(min=0)
+            small.append(seen[known, :, top : top + PATCH, left : left + PATCH])
             corner = [torch.tensor([FACTOR * (side + EDGE)]) for side in (top, left)]
             window = (corner[0], corner[1], inner, inner)
-            drawn = draw(moments[i : i + 1], FACTOR * height, FACTOR * width, window)
-            large.append(footage.bytes_of(drawn)[0, :, 0])
+            drawn = draw(moments[known[-SHOWN:]], FACTOR * height, FACTOR * width, window)
+            large.append(footage.bytes_of(drawn)[0].transpose(0, 1))
         return torch.stack(small), torch.stack(large)
 
     @torch.no_grad()
@@ -107,6 +118,8 @@ class Maker:
             noise = torch.randn(latents.shape, generator=generator)
             text = self.learner.read(reading.read(self.tokenizer, captions).long())
             latents = remade(self.learner, latents, noise, text, torch.tensor([level]))
+            noise = torch.randn(latents.shape, generator=generator)
+            latents = latents + UNSTEADY * _uniform(generator) * noise
         return self.vae.decode(self.vae.denormalize(latents)).float()
 
 
@@ -131,27 +144,43 @@ def scene_of(aspect: float, generator: torch.Generator) -> tuple[list[str], Draw
 
 
 def loss_of(upsampler: Upsampler, small: Tensor, large: Tensor) -> dict[str, Tensor]:
-    """Mean absolute error of patches `[b, 3, p, p]` in [-1, 1] against what they show up close.
+    """Mean absolute error of patches in [-1, 1] against what they show up close, and of changes.
 
-    Beside it that of pictures that are merely interpolated.
+    `small` are `[b, past + SHOWN, 3, p, p]`, `large` `[b, SHOWN, 3, P, P]`, in the order of time.
+    Beside it the error of pictures that are merely interpolated.
     """
-    edge = FACTOR * EDGE
+    edge, count = FACTOR * EDGE, small.shape[1] - SHOWN + 1
+    windows = small.unfold(1, count, 1).permute(0, 1, 5, 2, 3, 4).flip(2)  # the latest first
+    wanted = large.flatten(0, 1)
 
-    def error(pictures: Tensor) -> Tensor:
-        return (pictures.float()[..., edge:-edge, edge:-edge] - large).abs().mean()
+    def inner(pictures: Tensor) -> Tensor:
+        return pictures.float()[..., edge:-edge, edge:-edge]
 
-    plain = F.interpolate(small, scale_factor=FACTOR, mode="bilinear")
+    frames = windows.flatten(0, 1).to(upsampler.conv_in.weight.dtype)
+    errors = inner(upsampler(frames)) - wanted
+    changes = errors.unflatten(0, large.shape[:2]).diff(dim=1)
+    plain = F.interpolate(small[:, -SHOWN:].flatten(0, 1), scale_factor=FACTOR, mode="bilinear")
+    error, change = errors.abs().mean(), changes.abs().mean()
     return {
-        "loss": error(upsampler(small.to(upsampler.conv_in.weight.dtype))),
-        "interpolated": error(plain).detach(),
+        "loss": error + change,
+        "error": error.detach(),
+        "change": change.detach(),
+        "interpolated": (inner(plain) - wanted).abs().mean(),
     }
 
 
 def train(run: UpsamplerRun) -> None:
-    """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
+    """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`.
+
+    The first begins with the upsampler that `run.checkpoint` has, if any.
+    """
     torch.manual_seed(run.seed)
-    maker = Maker(run.checkpoint)
-    upsampler = Upsampler(UpsamplerConfig()).to(run.device)
+    upsampler = Upsampler(UpsamplerConfig())
+    if (run.checkpoint / "upsampler").is_dir():
+        known = load_upsampler(run.checkpoint / "upsampler", upsampler.config)
+        upsampler.load_state_dict(known.state_dict())
+    upsampler.to(run.device)
+    maker = Maker(run.checkpoint, upsampler.config.past_frames)
     weights = Weights(upsampler, lr=run.lr)
     upsampler.to(compute_dtype(run.device))
     spent = 0.0

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from model import Pipeline, Request
 from model.canvas import Canvas, from_uint8
@@ -10,8 +9,8 @@ from model.checkpoint import load_upsampler
 from model.training import rendering
 from model.training.__main__ import WEIGHTS
 from model.training.cases import case, psnr, to_image
-from model.training.train_upsampler import Maker
-from model.upsampler import FACTOR, Upsampler, UpsamplerConfig
+from model.training.train_upsampler import Maker, loss_of
+from model.upsampler import Upsampler, UpsamplerConfig
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +33,24 @@ def test_a_picture_becomes_as_large_as_was_asked_for(upsampler, height, width):
 
 
 def test_frames_are_enlarged_one_by_one(upsampler):
-    frames = torch.rand(1, 3, 3, 16, 24) * 2 - 1
+    frames = torch.rand(1, 3, 6, 16, 24) * 2 - 1
     canvas = Canvas.of(100, 66, 32)
-    alone = [upsampler.enlarge(frame, canvas) for frame in frames.split(1, 2)]
-    assert torch.equal(upsampler.enlarge(frames, canvas), torch.cat(alone, 2))
+    whole = upsampler.enlarge(frames, canvas)
+    parts = [
+        upsampler.enlarge(frames[:, :, i : i + 1], canvas, frames[:, :, max(0, i - 4) : i])
+        for i in range(6)
+    ]
+    assert torch.equal(whole, torch.cat(parts, 2))
+
+
+def test_a_frame_depends_on_those_before_it_and_on_no_others(upsampler):
+    frames = torch.rand(1, 3, 7, 16, 24) * 2 - 1
+    canvas = Canvas.of(100, 66, 32)
+    whole = upsampler.enlarge(frames, canvas)[:, :, 5]
+    for changed, matters in ((0, False), (1, True), (4, True), (6, False)):
+        others = frames.clone()
+        others[:, :, changed] *= -1
+        assert torch.equal(whole, upsampler.enlarge(others, canvas)[:, :, 5]) != matters
 
 
 def test_what_is_in_a_picture_stays_where_it_is(shipped):
@@ -79,14 +92,11 @@ def test_a_plain_picture_stays_plain_up_to_its_edges(shipped, level):
 
 
 def test_the_shipped_one_draws_what_is_there_better_than_interpolation_does(shipped):
-    maker = Maker(WEIGHTS)
-    ours = plain = 0.0
+    maker = Maker(WEIGHTS, shipped.config.past_frames)
+    totals: dict[str, float] = {}
     for seed in range(8):
         generator = torch.Generator().manual_seed(9_000_000 + seed)
         small, large = (patch.float() / 127.5 - 1 for patch in maker.patches(generator))
-        edge = (small.shape[-1] * FACTOR - large.shape[-1]) // 2
-        inner = slice(edge, edge + large.shape[-1])
-        for_all = F.interpolate(small, scale_factor=FACTOR, mode="bicubic")
-        ours += float((shipped(small)[..., inner, inner] - large).abs().mean())
-        plain += float((for_all[..., inner, inner] - large).abs().mean())
-    assert ours < 0.95 * plain
+        for name, value in loss_of(shipped, small, large).items():
+            totals[name] = totals.get(name, 0.0) + float(value)
+    assert totals["error"] < 0.95 * totals["interpolated"]

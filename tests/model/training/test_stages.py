@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from model import Pipeline, Request
+from model.checkpoint import load_upsampler
 from model.training import (
     captions,
     checkpoints,
@@ -30,6 +32,7 @@ from model.training.train_transformer import TransformerRun
 from model.training.train_upsampler import UpsamplerRun
 from model.training.train_vae import VaeRun
 from model.training.weights import load_vae
+from model.upsampler import UpsamplerConfig
 
 
 @pytest.fixture(scope="module")
@@ -265,19 +268,25 @@ def test_an_upsampler_of_a_few_steps_is_gone_on_with_and_enlarges_clips(tmp_path
     train_upsampler.train(replace(run, minutes=0.1))
     assert 0 < first < json.loads((run.folder / "state/state.json").read_text())["step"]
     train_upsampler.export(run.folder, checkpoint)
+    again = replace(run, folder=tmp_path / "again", minutes=0.001)
+    train_upsampler.train(again)  # begins with what was exported
+    begun = load_file(again.folder / "state/state-0000001-0.safetensors")["master/conv_out.bias"]
+    exported = load_upsampler(checkpoint / "upsampler", UpsamplerConfig()).conv_out.bias
+    assert torch.allclose(begun, exported.detach().half().float(), atol=1e-3)
     pipeline = Pipeline.load(checkpoint)
     request = Request("a red ball", width=320, height=200, frames=1, steps=1)
     assert [(1, 200, 320, 3)] == [tuple(frames.shape) for frames in pipeline.generate(request)]
 
 
 def test_patches_of_a_clip_show_the_same_place_small_and_large():
-    maker = train_upsampler.Maker(WEIGHTS)
+    maker = train_upsampler.Maker(WEIGHTS, past=4)
     for seed in range(4):
         small, large = maker.patches(torch.Generator().manual_seed(seed))
-        assert (8, 3, 48, 48) == tuple(small.shape)
-        assert (8, 3, 288, 288) == tuple(large.shape)
-        inner, reduced = small[..., 6:-6, 6:-6].float(), F.avg_pool2d(large.float(), 8)
-        aside = small[..., 6:-6, 0:36].float()
+        assert (8, 6, 3, 48, 48) == tuple(small.shape)
+        assert (8, 2, 3, 288, 288) == tuple(large.shape)
+        shown = small[:, -2:].float()
+        inner, reduced = shown[..., 6:-6, 6:-6], F.avg_pool2d(large.float().flatten(0, 1), 8)
+        reduced, aside = reduced.unflatten(0, (8, 2)), shown[..., 6:-6, 0:36]
         assert (inner - reduced).abs().mean() < (aside - reduced).abs().mean()
 
 
