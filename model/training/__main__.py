@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 
 from model import CheckpointError
-from model.memory import compute_dtype
 from model.training import (
     evaluate,
     export,
@@ -25,6 +24,7 @@ from model.training import (
     train_vae,
 )
 from model.training.learner import averaged
+from model.training.train_detector import DetectorRun
 from model.training.train_transformer import TransformerRun
 from model.training.train_upsampler import UpsamplerRun
 from model.training.weights import load_vae
@@ -177,9 +177,9 @@ def run(stage: str, options: argparse.Namespace) -> None:
         train_upsampler.train(UpsamplerRun(runs / "upsampler", options.weights, **common, **length))
         train_upsampler.export(runs / "upsampler", options.weights)
     elif stage == "detector":
-        minutes = options.minutes or 12
-        vae = load_vae(runs / "exported").to(compute_dtype("cpu"))
-        train_detector.train(runs, vae, minutes=minutes, seed=options.seed)
+        length = {"minutes": options.minutes} if options.minutes else {}
+        files = (runs / "detector", runs / "exported", runs / "detector.safetensors")
+        train_detector.train(DetectorRun(*files, **common, **length))
     else:
         evaluate.evaluate(
             options.weights,

@@ -3,9 +3,8 @@
 A detector that only knows clean renders misjudges decoded pictures.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +12,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model.memory import compute_dtype
 from model.training import pairs, rendering, scenes, trajectories
+from model.training.course import Course
 from model.training.detector import SAMPLES, Detector, load, prepare
 from model.training.learner import coloured
-from model.training.log import Log
+from model.training.optim import restore, state_of
 from model.training.scenes import MOTIONS, Scenes
+from model.training.weights import load_vae
 from model.vae import VAE
 
 #: Share of the training that shows an object of two in its half, and of that which shows pictures,
@@ -26,6 +28,7 @@ PAIRED, PICTURE, PICTURES = 0.4, 0.5, 8
 #: Batches of decoded clips that are kept, as they cost more than drawn ones.
 STOCK = 120
 UNASKED = -100  # what `cross_entropy` ignores
+LR, BATCH = 2e-3, 16
 
 
 def draw(
@@ -119,7 +122,7 @@ def loss_of(
             each = each * coloured(batch.style)
         losses[name] = each.mean()
     empty = torch.where(
-        torch.rand(len(batch))[:, None, None, None, None] < 0.5,
+        torch.rand(len(batch), device=frames.device)[:, None, None, None, None] < 0.5,
         torch.randn_like(frames).clamp(-1, 1),
         frames * 0 + frames.mean((3, 4), keepdim=True),
     )
@@ -128,44 +131,50 @@ def loss_of(
     return losses
 
 
-def train(folder: Path, vae: VAE, *, minutes: float, seed: int = 0, batch: int = 16) -> Detector:
-    """Train a detector for `minutes`, or the one in `folder`/detector.safetensors further."""
-    torch.manual_seed(seed)
-    path = folder / "detector.safetensors"
-    detector = load(path).train() if path.exists() else Detector()
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-3)
-    log = Log(folder / "detector.jsonl", f"detector {minutes:.0f} min")
+@dataclass(frozen=True, slots=True)
+class DetectorRun:
+    """What one run of the stage does; `minutes` bounds it and shapes its learning rate."""
+
+    folder: Path
+    vae: Path  # that of the folder's `vae`
+    target: Path  # the file to write; one that is there is trained further
+    minutes: float = 12.0
+    seed: int = 0
+    device: str = "cpu"  # the detector's; clips are drawn and decoded on the CPU
+
+
+def train(run: DetectorRun) -> None:
+    """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
+    torch.manual_seed(run.seed)
+    vae = load_vae(run.vae).to(compute_dtype("cpu"))
+    detector = load(run.target).train() if run.target.exists() else Detector()
+    detector.to(run.device)
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=LR, weight_decay=1e-3)
+    course = Course(run.folder, "detector", run.minutes)
+    if course.found is not None:
+        restore(detector, optimizer, course.found)
     stock: list[tuple[Scenes, Tensor, Tensor]] = []
-    start = saved = time.monotonic()
-    step = 0
-    while (done := (time.monotonic() - start) / 60 / minutes) < 1:
-        generator = torch.Generator().manual_seed(seed * 999_983 + step)
+    for done, log in course.steps(lambda: state_of(detector, optimizer)):
+        step = course.step
+        generator = torch.Generator().manual_seed(run.seed * 999_983 + step)
         decoded = step % 2 == 1 and done > 0.1
         if decoded and (len(stock) < STOCK or step % 6 == 1):
-            stock = [*stock[1 - STOCK :], draw(batch // 2, generator, vae)]
+            stock = [*stock[1 - STOCK :], draw(BATCH // 2, generator, vae)]
         if decoded:
             pick = torch.randint(len(stock), (), generator=generator)
-            scenes_, frames, coverage = stock[int(pick)]
+            batch, frames, coverage = stock[int(pick)]
         else:
-            scenes_, frames, coverage = draw(batch, generator)
-        brightness = 1 + 0.1 * torch.randn(len(scenes_), 1, 1, 1, 1, generator=generator)
+            batch, frames, coverage = draw(BATCH, generator)
+        brightness = 1 + 0.1 * torch.randn(len(batch), 1, 1, 1, 1, generator=generator)
         noise = 0.03 * torch.randn(frames.shape, generator=generator)
-        losses = loss_of(detector, scenes_, (frames * brightness + noise).clamp(-1, 1), coverage)
-        sum(losses.values(), start=torch.zeros(())).backward()
+        frames = (frames * brightness + noise).clamp(-1, 1).to(run.device)
+        losses = loss_of(detector, batch.to(run.device), frames, coverage.to(run.device))
+        torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 50) * min(1, (1 - done) * 2)
+        optimizer.param_groups[0]["lr"] = LR * min(1, (step + 1) / 50) * min(1, (1 - done) * 2)
         optimizer.step()
         optimizer.zero_grad()
-        step += 1
-        log.step(step, done, **{k: float(v.detach()) for k, v in losses.items()})
-        if time.monotonic() - saved > 180:
-            _save(detector, path)
-            saved = time.monotonic()
-    _save(detector, path)
-    return detector.eval()
-
-
-def _save(detector: Detector, path: Path) -> None:
-    partial = path.with_suffix(".part")
-    save_file(detector.state_dict(), partial)
-    partial.replace(path)
+        log.step(step + 1, done, **{k: float(v.detach()) for k, v in losses.items()})
+    partial = run.target.with_suffix(".part")
+    save_file(detector.cpu().state_dict(), partial)
+    partial.replace(run.target)

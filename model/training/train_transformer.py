@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.fx.experimental import _config as fx_config
 
 from model.memory import compute_dtype
-from model.training import checkpoints, language, refl, reward
+from model.training import language, refl, reward
+from model.training.course import Course, rate
 from model.training.filling import Filling, start_filling
 from model.training.learner import TINY, Learner, remade, take_weights, to_compute
 from model.training.lessons import BESIDE_WEIGHT, Lesson, beside, draw_lesson, draw_wishes
-from model.training.log import Log
 from model.training.optim import Weights
 from model.training.parallel import Backward, Helpers
 from model.training.pools import RECORD, SAID, Pool, new_pools
@@ -161,10 +161,9 @@ def train(run: TransformerRun) -> None:
     weights = Weights(learner, lr=run.lr, ema=0.996, plain=PLAIN, held=HELD)
     dtype = compute_dtype(run.device)
     to_compute(learner, dtype)
-    spent, seed = 0.0, run.seed
-    if (found := checkpoints.load(run.folder / "state")) is not None:
-        weights.restore(found[0])
-        spent = found[1]["minutes"]
+    course, seed = Course(run.folder, "transformer", run.minutes), run.seed
+    if course.found is not None:
+        weights.restore(course.found)
         seed += weights.steps  # a run that goes on is shown other clips, if these are not on disk
     pools = _pools(run)
     filling, filler = None, None
@@ -189,16 +188,12 @@ def train(run: TransformerRun) -> None:
         _wait_for(pools, run, filler)
     helpers = Helpers(run.workers - 1, learner, prepare, (run,), seed=seed)
     backward = backward_of(learner, run, pools)
-    log = Log(run.folder / "log.jsonl", f"transformer {run.minutes:.0f} min")
-    begun = saved = time.monotonic()
     told: list[dict[str, Tensor]] = []
-    while (minutes := spent + (time.monotonic() - begun) / 60) < run.minutes:
-        done = minutes / run.minutes
+    for done, log in course.steps(weights.state):
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
         terms = backward(generator, done)
         terms["helped"] = torch.tensor(float(helpers.join_in(learner, done)))
-        scale = min(1.0, (weights.steps + 1) / 100) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
-        terms["norm"] = weights.step(scale)
+        terms["norm"] = weights.step(rate(weights.steps, done, warmup=100))
         if filling is not None:
             filling.go_on()
         told.append(terms)
@@ -207,12 +202,6 @@ def train(run: TransformerRun) -> None:
             for number, each in enumerate(told, weights.steps - TOLD_TOGETHER + 1):
                 log.step(number, done, **{k: float(v) for k, v in each.items()}, clips=clips)
             told = []
-        if time.monotonic() - saved > 240:
-            _save(run, weights, minutes)
-            saved = time.monotonic()
-    # A later stage may have been further already: its time is not given back.
-    _save(run, weights, max(spent, run.minutes))
-    log.close()
     helpers.close()
     if filling is not None:
         filling.close()
@@ -284,8 +273,3 @@ def noisy_pools(device: str) -> list[Pool]:
         records[1, :, -1] = float(k % 2)
         pool.add(noise, bent, cells, records, torch.ones(2, SAID, language.MAX_LENGTH))
     return pools
-
-
-def _save(run: TransformerRun, weights: Weights, minutes: float) -> None:
-    meta = {"step": weights.steps, "minutes": minutes}
-    checkpoints.save(run.folder / "state", weights.state(), meta)

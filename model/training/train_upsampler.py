@@ -6,7 +6,6 @@ truth is, which the renderer draws at any size.
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,8 +27,8 @@ from model.training import (
     scenes,
     trajectories,
 )
+from model.training.course import Course, rate
 from model.training.learner import Learner, remade, take_weights, to_compute
-from model.training.log import Log
 from model.training.optim import Weights
 from model.training.rendering import Window
 from model.training.weights import load_vae
@@ -183,14 +182,11 @@ def train(run: UpsamplerRun) -> None:
     maker = Maker(run.checkpoint, upsampler.config.past_frames)
     weights = Weights(upsampler, lr=run.lr)
     upsampler.to(compute_dtype(run.device))
-    spent = 0.0
-    if (found := checkpoints.load(run.folder / "state")) is not None:
-        weights.restore(found[0])
-        spent = found[1]["minutes"]
-    log = Log(run.folder / "log.jsonl", f"upsampler {run.minutes:.0f} min")
-    start, saved = time.monotonic() - spent * 60, time.monotonic()
+    course = Course(run.folder, "upsampler", run.minutes)
+    if course.found is not None:
+        weights.restore(course.found)
     stock: list[tuple[Tensor, Tensor]] = []
-    while (minutes := (time.monotonic() - start) / 60) < run.minutes:
+    for done, log in course.steps(weights.state):
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
         if weights.steps % STEPS_A_CLIP == 0 or not stock:
             stock = [*stock[PATCHES - STOCK :], *zip(*maker.patches(generator), strict=True)]
@@ -201,16 +197,9 @@ def train(run: UpsamplerRun) -> None:
         )
         terms = loss_of(upsampler, small, large)
         terms["loss"].backward()
-        done = minutes / run.minutes
-        scale = min(1.0, (weights.steps + 1) / 50) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
-        norm = float(weights.step(scale))
+        norm = float(weights.step(rate(weights.steps, done)))
         values = {k: float(v.detach()) for k, v in terms.items()}
         log.step(weights.steps, done, **values, norm=norm)
-        if time.monotonic() - saved > 180:
-            _save(run, weights, minutes)
-            saved = time.monotonic()
-    _save(run, weights, max(spent, run.minutes))
-    log.close()
 
 
 def export(folder: Path, target: Path) -> None:
@@ -248,8 +237,3 @@ def _uniform(generator: torch.Generator) -> float:
 
 def _below(count: int, generator: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=generator))
-
-
-def _save(run: UpsamplerRun, weights: Weights, minutes: float) -> None:
-    meta = {"step": weights.steps, "minutes": minutes}
-    checkpoints.save(run.folder / "state", weights.state(), meta)

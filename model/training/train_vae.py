@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from model.memory import compute_dtype
 from model.training import checkpoints, rendering, scenes, trajectories
-from model.training.log import Log
+from model.training.course import Course, rate
 from model.training.optim import Weights
 from model.training.principal import basis, turned
 from model.training.weights import load_vae
@@ -168,37 +167,25 @@ def train(run: VaeRun) -> None:
             parameter.requires_grad_(decodes)
     weights = Weights(vae, lr=run.lr)
     vae.to(compute_dtype(run.device))
-    spent = 0.0
-    if (found := checkpoints.load(run.folder / "state")) is not None:
-        tensors, meta = found
-        frozen = {k[7:]: v for k, v in tensors.items() if k.startswith("frozen/")}
+    course = Course(run.folder, "vae", run.minutes)
+    if course.found is not None:
+        frozen = {k[7:]: v for k, v in course.found.items() if k.startswith("frozen/")}
         vae.load_state_dict(frozen, strict=False)
-        weights.restore(tensors)
-        spent = meta["minutes"]
-    log = Log(run.folder / "log.jsonl", f"vae {run.minutes:.0f} min")
-    start, saved = time.monotonic() - spent * 60, time.monotonic()
-    while (minutes := (time.monotonic() - start) / 60) < run.minutes:
+        weights.restore(course.found)
+    for done, log in course.steps(lambda: _state(vae, weights)):
         generator = torch.Generator().manual_seed(run.seed * 1_000_003 + weights.steps)
         frames = crops(generator).to(run.device)
         terms = loss_of(vae, frames, run, generator)
         terms["loss"].backward()
-        done = minutes / run.minutes
-        scale = min(1.0, (weights.steps + 1) / 50) * (0.02 + 0.98 * min(1.0, (1 - done) / 0.6))
-        norm = float(weights.step(scale))
+        norm = float(weights.step(rate(weights.steps, done)))
         values = {k: float(v.detach()) for k, v in terms.items()}
         log.step(weights.steps, done, **values, norm=norm)
-        if time.monotonic() - saved > 180:
-            _save(run, vae, weights, minutes)
-            saved = time.monotonic()
-    _save(run, vae, weights, max(spent, run.minutes))
-    log.close()
 
 
-def _save(run: VaeRun, vae: VAE, weights: Weights, minutes: float) -> None:
+def _state(vae: VAE, weights: Weights) -> dict[str, Tensor]:
     trained = {name for name, _ in weights.named}
     frozen = {f"frozen/{k}": v for k, v in vae.state_dict().items() if k not in trained}
-    meta = {"step": weights.steps, "minutes": minutes}
-    checkpoints.save(run.folder / "state", weights.state() | frozen, meta)
+    return weights.state() | frozen
 
 
 def averaged(folder: Path, vae: VAE) -> VAE:

@@ -19,6 +19,7 @@ from model.training import (
     export,
     learner,
     reward,
+    train_detector,
     train_transformer,
     train_upsampler,
     train_vae,
@@ -28,6 +29,7 @@ from model.training.lessons import draw_clean, draw_lesson, draw_level, draw_wis
 from model.training.pools import BUCKETS, new_pools
 from model.training.reading import plain_tokenizer
 from model.training.scenes import SHAPES
+from model.training.train_detector import DetectorRun
 from model.training.train_transformer import TransformerRun
 from model.training.train_upsampler import UpsamplerRun
 from model.training.train_vae import VaeRun
@@ -257,6 +259,29 @@ def test_a_clip_that_does_not_open_always_has_some_given_frames():
     clean = draw_clean(clips, generator, next(b for b in BUCKETS if b.name == "wide"))
     assert clean.any(1).all()
     assert not clean.all(1).any()
+
+
+def test_a_detector_that_was_cut_off_is_trained_further(tmp_path):
+    run = DetectorRun(
+        tmp_path / "detector", WEIGHTS, tmp_path / "detector.safetensors", minutes=0.1
+    )
+    train_detector.train(run)
+    (first, before), detector = checkpoint_of(run.folder), load_file(run.target)
+    assert torch.equal(before["weight/mask.weight"], detector["mask.weight"])
+    train_detector.train(replace(run, minutes=0.2))
+    second, after = checkpoint_of(run.folder)
+    assert first < second == after["step/0"] > before["step/0"]
+    assert not torch.equal(before["weight/mask.weight"], after["weight/mask.weight"])
+    finished = load_file(run.target)
+    train_detector.train(replace(run, minutes=0.2))
+    assert all(torch.equal(value, finished[k]) for k, value in load_file(run.target).items())
+
+
+def checkpoint_of(folder: Path) -> tuple[int, dict[str, torch.Tensor]]:
+    """Steps and tensors of a stage's state."""
+    found = checkpoints.load(folder / "state")
+    assert found is not None
+    return found[1]["step"], found[0]
 
 
 def test_an_upsampler_of_a_few_steps_is_gone_on_with_and_enlarges_clips(tmp_path):
