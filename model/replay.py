@@ -8,6 +8,7 @@ latents to keep.
 import math
 from collections.abc import Callable, Iterable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from model.canvas import Canvas
 from model.place import Tail
 from model.vae import VAE, VAEConfig
 
-__all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history"]
+__all__ = ["Decoding", "Enlarging", "decoder_history", "encoder_history", "latents_of"]
 
 # Frames that a 3x1x1 or 3x3x3 kernel has before the newest; convolutions of a residual block.
 _BACK, _CONVOLUTIONS = 2, 2
@@ -53,12 +54,17 @@ def encoder_history(config: VAEConfig) -> int:
     return math.ceil(back + 2 * _CONVOLUTIONS * _BACK + _BACK) + _BEGINNING
 
 
+def latents_of(frames: int, config: VAEConfig) -> int:
+    """Latent frames that so many frames are at most a part of, in a clip's middle."""
+    return math.ceil(frames / config.scale_factor_temporal)
+
+
 class Decoding:
     """Frames of the latent frames that come one after the other, the first of them number `start`.
 
     `tail` holds the ones before, back to `origin`, where the clip begins, or as far as the decoder
-    looks. `again` is called after each that is passed once more. `last` are the latest one's
-    frames, None where the clip begins.
+    looks. `again` is called after each that is passed once more. The last `remembered` of the
+    frames before the next are `past`; None where the clip begins.
     """
 
     def __init__(
@@ -70,18 +76,24 @@ class Decoding:
         origin: int,
         start: int,
         again: Callable[[], None],
+        remembered: int = 0,
     ) -> None:
         self._vae, self._canvas, self._stream = vae, canvas, vae.stream()
-        self.last: Float[Tensor, "1 3 f H W"] | None = None
-        for i in range(max(origin, start - decoder_history(vae.config)), start):
+        self._remembered = remembered
+        self.past: Float[Tensor, "1 3 n H W"] | None = None
+        history = decoder_history(vae.config) + latents_of(remembered, vae.config)
+        for i in range(max(origin, start - history), start):
             self.next(tail.between(i, i + 1))
             again()
 
     def next(self, latent: Float[Tensor, "1 z 1 h w"]) -> Float[Tensor, "1 3 f H W"]:
         """The frames of the next latent frame, in [-1, 1], cropped to the canvas."""
         frames = self._vae.decode(self._vae.denormalize(latent), self._stream)
-        self.last = self._canvas.crop(frames)
-        return self.last
+        frames = self._canvas.crop(frames)
+        if self._remembered:
+            known = frames if self.past is None else torch.cat([self.past, frames], 2)
+            self.past = known[:, :, -self._remembered :]
+        return frames
 
 
 class Enlarging:

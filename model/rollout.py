@@ -22,7 +22,7 @@ from model.drift import level_of, pulled
 from model.outline import Sizes
 from model.place import STAGES, Place, Tail
 from model.progress import Counts
-from model.replay import Decoding, Enlarging, decoder_history, encoder_history
+from model.replay import Decoding, Enlarging, decoder_history, encoder_history, latents_of
 from model.sampling import Sampler, drawn, noised, planned, refine_plan
 from model.seams import FADE, Seam
 from model.vae import VAE
@@ -50,7 +50,11 @@ class Rollout:
         self._enlarging: Enlarging | None = None
         self._source: Iterator[Tensor] | None = None
         self._seams: dict[str, Seam] = {}
+        self._remembered = 0  # decoded frames that those after them are enlarged with
+        if sampler.upsampler is not None and sizes.decoded != sizes.full:
+            self._remembered = sampler.upsampler.config.past_frames
         self._keep = sampler.config.window_latents + decoder_history(self._vae.config)
+        self._keep += latents_of(self._remembered, self._vae.config)
 
     def frames(self) -> Iterator[UInt8[Tensor, "f h w 3"]]:
         """The frames that are still to come, in chunks, in order."""
@@ -166,9 +170,10 @@ class Rollout:
                 origin=self._origin(window),
                 start=place.decoded,
                 again=self._counts.again,
+                remembered=self._remembered,
             )
         for i in range(place.decoded, window.end):
-            before = self._decoding.last
+            before = self._decoding.past
             pixels = self._decoding.next(tail.between(i, i + 1))
             pixels = self._enlarged(pixels, before)
             if window.anew and i == window.start:  # the picture that it began with

@@ -4,8 +4,12 @@ A checkpoint may bring one (its folder `upsampler/`). The frames of a clip that 
 pass through it, one by one, and nothing is encoded, refined or decoded at full size, which on a CPU
 takes several times as long. A residual network (EDSR, Lim et al. 2017, arXiv:1707.02921, without
 its long skip) works at half the resolution of the small picture; what it finds is added to that by
-sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158). It sees the frames before the one that it
-enlarges, too: what an autoencoder makes of things that stand still is a little different in each.
+sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+
+What an autoencoder makes of things that stand still is a little different in each frame, and so it
+flickers. Before a frame is enlarged, each of its pixels becomes a mean of what was there in it and
+in the frames before, with weights that a small network gives (kernel prediction, Mildenhall et al.
+2018, arXiv:1712.02327, with kernels of one pixel).
 """
 
 from dataclasses import dataclass
@@ -34,12 +38,12 @@ class UpsamplerConfig:
 
     width: int = 64
     num_layers: int = 6
-    past_frames: int = 4  # that it sees beside the one it enlarges
+    past_frames: int = 8  # that a pixel may be a mean of, beside the one that is enlarged
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("num_layers", 1), ("past_frames", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        for name in ("width", "num_layers", "past_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
 
 
 class Upsampler(nn.Module):
@@ -49,7 +53,8 @@ class Upsampler(nn.Module):
         super().__init__()
         d = config.width
         self.config = config
-        self.conv_in = nn.Conv2d((1 + config.past_frames) * 3 * 4, d, 3, padding=1)
+        self.steady = Steady(config.past_frames)
+        self.conv_in = nn.Conv2d(3 * 4, d, 3, padding=1)
         self.blocks = nn.Sequential(*(Residual(d) for _ in range(config.num_layers)))
         self.to_fine = nn.Conv2d(d, 4 * d, 1)
         self.conv_fine = nn.Conv2d(3, d, 5, padding=2)
@@ -57,16 +62,16 @@ class Upsampler(nn.Module):
         self.conv_out = nn.Conv2d(d, 3 * FACTOR**2, 3, padding=1)
 
     def forward(self, frames: Float[Tensor, "b n 3 h w"]) -> Float[Tensor, "b 3 H W"]:
-        """The first of n frames FACTOR times as large; the others were before it, latest first.
+        """The first of n frames, FACTOR times as large; the others were before it, latest first.
 
         n is 1 + past_frames; h and w are even.
         """
-        seen = F.pixel_unshuffle(frames.flatten(1, 2), 2)
-        last = frames[:, 0].contiguous(memory_format=torch.channels_last)  # faster, on any device
-        coarse = self.blocks(self.conv_in(seen.contiguous(memory_format=torch.channels_last)))
-        fine = F.pixel_shuffle(self.to_fine(F.silu(coarse)), 2) + self.conv_fine(last)
+        picture = self.steady(frames)
+        picture = picture.contiguous(memory_format=torch.channels_last)  # faster, on any device
+        coarse = self.blocks(self.conv_in(F.pixel_unshuffle(picture, 2)))
+        fine = F.pixel_shuffle(self.to_fine(F.silu(coarse)), 2) + self.conv_fine(picture)
         detail = self.conv_out(F.silu(self.block_fine(fine)))
-        return F.pixel_shuffle(torch.add(_interpolated(last), detail, alpha=_GAIN), FACTOR)
+        return F.pixel_shuffle(torch.add(_interpolated(picture), detail, alpha=_GAIN), FACTOR)
 
     def enlarge(
         self,
@@ -105,6 +110,29 @@ def _interpolated(pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"
     weights = (1 - (offset[:, None] - neighbours).abs()).clamp(min=0)
     kernel = torch.einsum("ia,jb->ijab", weights, weights).reshape(-1, 1, 3, 3)
     return F.conv2d(pictures, kernel.repeat(3, 1, 1, 1).to(pictures), padding=1, groups=3)
+
+
+class Steady(nn.Module):
+    """Frames `[b, n, 3, h, w]`, the latest first, to the first of them `[b, 3, h, w]`, steadied."""
+
+    def __init__(self, past: int, d: int = 32) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d((1 + past) * 3 * 4, d, 3, padding=1)
+        self.conv_2 = nn.Conv2d(d, d, 3, padding=1)
+        self.conv_out = nn.Conv2d(d, (1 + past) * 4, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        first = 3.0 * (torch.arange((1 + past) * 4) < 4)  # the frame itself counts most
+        self.conv_out.bias = nn.Parameter(first)
+
+    def forward(self, frames: Float[Tensor, "b n 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        latest = frames[:, :1]
+        seen = torch.cat([latest, frames[:, 1:] - latest], 1).flatten(1, 2)
+        x = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
+        x = self.conv_out(F.silu(self.conv_2(F.silu(self.conv_1(x)))))
+        scores = F.pad(F.pixel_shuffle(x, 2).float(), (1, 1, 1, 1), mode="replicate")
+        # Weights of neighbours that differ much would fray the edges of what moves.
+        weights = F.avg_pool2d(scores, 3, stride=1).softmax(1)
+        return (weights[:, :, None] * frames.float()).sum(1).to(frames.dtype)
 
 
 class Residual(nn.Module):

@@ -25,7 +25,7 @@ ATTRIBUTES = {
     "style": STYLES,
 }
 SAMPLES = 13  # frames looked at, over a clip of any length but that of a picture
-HEIGHT = 64  # pixels of the picture's shorter side as the network sees it
+HEIGHT = 96  # pixels of the picture's shorter side as the network sees it
 SHIPPED = Path(__file__).parents[1] / "weights" / "detector.safetensors"
 MIN_PRESENCE = 0.004  # share of the picture that the mask must cover in its best frame
 
@@ -74,8 +74,9 @@ class Detector(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         b, _, f, height, width = frames.shape
-        early = self.early(frames.transpose(1, 2).flatten(0, 1))
-        late = self.late(early)
+        pictures = frames.transpose(1, 2).flatten(0, 1)
+        early = self.early(pictures.to(self.early[0].weight.dtype))
+        late, early = self.late(early).float(), early.float()
         logits = self.mask(late)
         mask = logits.sigmoid()
         h, w = mask.shape[2:]

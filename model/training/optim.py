@@ -173,28 +173,6 @@ class Weights:
         self._write()
 
 
-def state_of(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    """Everything that `model`, stepped by `optimizer` alone, needs to go on, as named tensors."""
-    state = {f"weight/{name}": value.clone() for name, value in model.state_dict().items()}
-    for i, known in optimizer.state_dict()["state"].items():
-        state |= {f"{key}/{i}": value.clone() for key, value in known.items()}
-    return state
-
-
-def restore(model: nn.Module, optimizer: torch.optim.AdamW, state: dict[str, Tensor]) -> None:
-    """Go on from what `state_of` returned."""
-    weights: dict[str, Tensor] = {}
-    known: dict[int, dict[str, Tensor]] = {}
-    for name, value in state.items():
-        kind, of = name.split("/")
-        if kind == "weight":
-            weights[of] = value
-        else:
-            known.setdefault(int(of), {})[kind] = value
-    model.load_state_dict(weights)
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": known})
-
-
 def orthogonal(x: Tensor) -> Tensor:
     """The nearest matrices with equal singular values to `[g, m, n]`, about (Newton-Schulz)."""
     a, b, c = NEWTON_SCHULZ

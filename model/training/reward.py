@@ -5,6 +5,7 @@ gradient at next to no cost (`refl.py`). It is not the detector that scores a ch
 looks at decoded frames and is never trained against.
 """
 
+import time
 from pathlib import Path
 
 import torch
@@ -12,10 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.training.course import Course
 from model.training.geometry import FINE, overlap, true_mask
 from model.training.learner import TINY, coloured
-from model.training.optim import restore, state_of
+from model.training.log import Log
 from model.training.pools import BUCKETS, new_pools
 from model.training.scenes import BACKGROUNDS, COLOURS, SHAPES, STYLES, Scenes
 from model.training.weights import read
@@ -79,6 +79,7 @@ def cross_entropies(logits: dict[str, Tensor], scenes: Scenes, seen: Tensor) -> 
 def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> None:
     """Learn from the pool of a transformer's training folder; writes `reward.safetensors` there."""
     torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     if not (folder / "pool").exists():
         raise ValueError(f"{folder}/pool: no clips yet; run the transformer stage first")
     whole = new_pools(TINY.in_channels, clips, folder=folder / "pool", device="cpu")
@@ -90,11 +91,9 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
     shares = torch.tensor([pool.bucket.share for pool in pools])
     reward = Reward(TINY.in_channels)
     optimizer = torch.optim.AdamW(reward.parameters(), lr=2e-3, weight_decay=0.01)
-    course = Course(folder / "reward", "reward", minutes)
-    if course.found is not None:
-        restore(reward, optimizer, course.found)
-    for done, log in course.steps(lambda: state_of(reward, optimizer)):
-        step, generator = course.step, torch.Generator().manual_seed(seed * 999_983 + course.step)
+    log = Log(folder / "reward.jsonl", f"reward {minutes:.0f} min")
+    start, step = time.monotonic(), 0
+    while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
         pool = pools[int(torch.multinomial(shares, 1, generator=generator))]
         drawn = pool.sample(BATCH, generator)
         rows, b = torch.arange(len(drawn.scenes)), len(drawn.scenes)
@@ -119,6 +118,8 @@ def train(folder: Path, *, clips: int, minutes: float = 7.0, seed: int = 0) -> N
         same = overlap(where[:, 0].sigmoid().detach(), mask)[seen[:, 0] > 0].mean()
         values = {n: float(v.detach()) for n, v in terms.items()}
         log.step(step, done, **values, right=float(right), overlap=float(same))
+        step += 1
+    log.close()
     partial = folder / "reward.part"
     save_file(reward.state_dict(), partial)
     partial.replace(folder / "reward.safetensors")

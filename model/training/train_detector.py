@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.memory import compute_dtype
 from model.training import pairs, rendering, scenes, trajectories
-from model.training.course import Course
+from model.training.course import Course, rate
 from model.training.detector import SAMPLES, Detector, load, prepare
 from model.training.learner import coloured
-from model.training.optim import restore, state_of
+from model.training.optim import Weights
 from model.training.scenes import MOTIONS, Scenes
 from model.training.weights import load_vae
 from model.vae import VAE
@@ -28,7 +28,7 @@ PAIRED, PICTURE, PICTURES = 0.4, 0.5, 8
 #: Batches of decoded clips that are kept, as they cost more than drawn ones.
 STOCK = 120
 UNASKED = -100  # what `cross_entropy` ignores
-LR, BATCH = 2e-3, 16
+BATCH = 16
 
 
 def draw(
@@ -139,6 +139,7 @@ class DetectorRun:
     vae: Path  # that of the folder's `vae`
     target: Path  # the file to write; one that is there is trained further
     minutes: float = 12.0
+    lr: float = 2e-3
     seed: int = 0
     device: str = "cpu"  # the detector's; clips are drawn and decoded on the CPU
 
@@ -147,18 +148,18 @@ def train(run: DetectorRun) -> None:
     """Train until `run.minutes` are over; goes on from the last checkpoint in `run.folder`."""
     torch.manual_seed(run.seed)
     vae = load_vae(run.vae).to(compute_dtype("cpu"))
-    detector = load(run.target).train() if run.target.exists() else Detector()
-    detector.to(run.device)
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=LR, weight_decay=1e-3)
+    detector = (load(run.target) if run.target.exists() else Detector()).to(run.device)
+    weights = Weights(detector, lr=run.lr)
+    for convolutions in (detector.early, detector.late):
+        convolutions.to(compute_dtype(run.device))
     course = Course(run.folder, "detector", run.minutes)
     if course.found is not None:
-        restore(detector, optimizer, course.found)
+        weights.restore(course.found)
     stock: list[tuple[Scenes, Tensor, Tensor]] = []
-    for done, log in course.steps(lambda: state_of(detector, optimizer)):
-        step = course.step
-        generator = torch.Generator().manual_seed(run.seed * 999_983 + step)
-        decoded = step % 2 == 1 and done > 0.1
-        if decoded and (len(stock) < STOCK or step % 6 == 1):
+    for done, log in course.steps(weights.state):
+        generator = torch.Generator().manual_seed(run.seed * 999_983 + weights.steps)
+        decoded = weights.steps % 2 == 1 and done > 0.1
+        if decoded and (len(stock) < STOCK or weights.steps % 6 == 1):
             stock = [*stock[1 - STOCK :], draw(BATCH // 2, generator, vae)]
         if decoded:
             pick = torch.randint(len(stock), (), generator=generator)
@@ -170,11 +171,9 @@ def train(run: DetectorRun) -> None:
         frames = (frames * brightness + noise).clamp(-1, 1).to(run.device)
         losses = loss_of(detector, batch.to(run.device), frames, coverage.to(run.device))
         torch.stack(list(losses.values())).sum().backward()
-        nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = LR * min(1, (step + 1) / 50) * min(1, (1 - done) * 2)
-        optimizer.step()
-        optimizer.zero_grad()
-        log.step(step + 1, done, **{k: float(v.detach()) for k, v in losses.items()})
+        norm = float(weights.step(rate(weights.steps, done)))
+        values = {k: float(v.detach()) for k, v in losses.items()}
+        log.step(weights.steps, done, **values, norm=norm)
     partial = run.target.with_suffix(".part")
-    save_file(detector.cpu().state_dict(), partial)
+    save_file(weights.averaged(), partial)
     partial.replace(run.target)

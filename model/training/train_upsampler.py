@@ -37,7 +37,7 @@ from model.upsampler import FACTOR, Upsampler, UpsamplerConfig
 #: Sizes of the small clips: those that the transformer learnt, and as large clips are begun.
 SIZES = ((160, 256), (192, 192), (256, 160), (160, 288), (288, 160), (128, 256))  # height, width
 #: Frames of a small clip at 16 a second; one in so many is a still.
-FRAMES, STILL = 13, 12
+FRAMES, STILL = 17, 16
 #: Noise at most that is added to latents, as much as lets frames differ as those of clips that are
 #: made from noise alone do.
 UNSTEADY = 0.15

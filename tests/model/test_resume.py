@@ -103,6 +103,16 @@ def test_an_enlarged_clip_cut_anywhere_goes_on_in_the_same_bits(upsampling, more
         assert torch.equal(left, rest(pipeline, request, state))
 
 
+def test_a_long_enlarged_clip_is_gone_on_with_from_a_bounded_past(upsampling):
+    pipeline = Pipeline.load(upsampling)
+    request = Request("a", width=128, height=100, frames=277, steps=1, guidance=1.0)
+    whole, states = watched(pipeline, request)
+    for cut in (-2, -14):
+        state = states[cut][1]
+        assert load(state)["base"].shape[2] < frames_done(load(state)) / 4
+        assert torch.equal(whole[frames_done(load(state)) :], rest(pipeline, request, state))
+
+
 def test_a_clip_may_be_cut_again_and_again(pipeline):
     """After every third piece of work that is not a repetition."""
     request = REQUESTS["windows"]

@@ -33,24 +33,40 @@ def test_a_picture_becomes_as_large_as_was_asked_for(upsampler, height, width):
 
 
 def test_frames_are_enlarged_one_by_one(upsampler):
-    frames = torch.rand(1, 3, 6, 16, 24) * 2 - 1
+    frames = torch.rand(1, 3, 10, 16, 24) * 2 - 1
     canvas = Canvas.of(100, 66, 32)
     whole = upsampler.enlarge(frames, canvas)
     parts = [
-        upsampler.enlarge(frames[:, :, i : i + 1], canvas, frames[:, :, max(0, i - 4) : i])
-        for i in range(6)
+        upsampler.enlarge(frames[:, :, i : i + 1], canvas, frames[:, :, max(0, i - 8) : i])
+        for i in range(10)
     ]
     assert torch.equal(whole, torch.cat(parts, 2))
 
 
 def test_a_frame_depends_on_those_before_it_and_on_no_others(upsampler):
-    frames = torch.rand(1, 3, 7, 16, 24) * 2 - 1
+    frames = torch.rand(1, 3, 12, 16, 24) * 2 - 1
     canvas = Canvas.of(100, 66, 32)
-    whole = upsampler.enlarge(frames, canvas)[:, :, 5]
-    for changed, matters in ((0, False), (1, True), (4, True), (6, False)):
+    whole = upsampler.enlarge(frames, canvas)[:, :, 10]
+    for changed, matters in ((1, False), (2, True), (9, True), (11, False)):
         others = frames.clone()
         others[:, :, changed] *= -1
-        assert torch.equal(whole, upsampler.enlarge(others, canvas)[:, :, 5]) != matters
+        assert torch.equal(whole, upsampler.enlarge(others, canvas)[:, :, 10]) != matters
+
+
+def test_what_stands_still_under_noise_is_steadied_and_what_moves_is_not_smeared(shipped):
+    """A square that stands still, and one that jumps aside in the last frame."""
+    generator = torch.Generator().manual_seed(0)
+    scene = -torch.ones(1, 3, 9, 96, 160)
+    scene[..., 30:60, 40:70] = 0.5
+    scene[:, :, :8, 30:60, 100:130] = 0.5
+    scene[:, :, 8:, 30:60, 115:145] = 0.5
+    noisy = scene + 0.05 * torch.randn(scene.shape, generator=generator)
+    pictures = noisy[0].transpose(0, 1).flip(0)[None]
+    steady, last = shipped.steady(pictures)[0], scene[0, :, -1]
+    still, gone = (slice(32, 58), slice(42, 68)), (slice(32, 58), slice(100, 112))
+    errors = [(picture - last).abs() for picture in (steady, noisy[0, :, -1])]
+    assert errors[0][:, *still].mean() < 0.6 * errors[1][:, *still].mean()
+    assert errors[0][:, *gone].mean() < 0.1
 
 
 def test_what_is_in_a_picture_stays_where_it_is(shipped):

@@ -267,11 +267,11 @@ def test_a_detector_that_was_cut_off_is_trained_further(tmp_path):
     )
     train_detector.train(run)
     (first, before), detector = checkpoint_of(run.folder), load_file(run.target)
-    assert torch.equal(before["weight/mask.weight"], detector["mask.weight"])
+    assert torch.equal(before["average/mask.weight"], detector["mask.weight"])
     train_detector.train(replace(run, minutes=0.2))
     second, after = checkpoint_of(run.folder)
-    assert first < second == after["step/0"] > before["step/0"]
-    assert not torch.equal(before["weight/mask.weight"], after["weight/mask.weight"])
+    assert first < second == after["steps"] > before["steps"]
+    assert not torch.equal(before["average/mask.weight"], after["average/mask.weight"])
     finished = load_file(run.target)
     train_detector.train(replace(run, minutes=0.2))
     assert all(torch.equal(value, finished[k]) for k, value in load_file(run.target).items())
