@@ -75,7 +75,7 @@ class Detector(nn.Module):
     def forward(self, frames: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         b, _, f, height, width = frames.shape
         pictures = frames.transpose(1, 2).flatten(0, 1)
-        early = self.early(pictures.to(self.early[0].weight.dtype))
+        early = self.early(pictures.to(next(self.early.parameters()).dtype))
         late, early = self.late(early).float(), early.float()
         logits = self.mask(late)
         mask = logits.sigmoid()
