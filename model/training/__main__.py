@@ -145,8 +145,8 @@ def run(stage: str, options: argparse.Namespace) -> None:
     """Run one stage."""
     runs = options.runs
     common = {"seed": options.seed, "device": options.device}
+    length = {"minutes": options.minutes} if options.minutes else {}
     if stage == "vae":
-        length = {"minutes": options.minutes} if options.minutes else {}
         train_vae.train(train_vae.VaeRun(runs / "vae", **common, **length))
         train_vae.export(runs / "vae", runs / "exported")
     elif stage == "polish":
@@ -173,11 +173,9 @@ def run(stage: str, options: argparse.Namespace) -> None:
         train_vae.export_half(runs / "exported", options.weights)
         export.export(learner, options.weights, KINORA)
     elif stage == "upsampler":
-        length = {"minutes": options.minutes} if options.minutes else {}
         train_upsampler.train(UpsamplerRun(runs / "upsampler", options.weights, **common, **length))
         train_upsampler.export(runs / "upsampler", options.weights)
     elif stage == "detector":
-        length = {"minutes": options.minutes} if options.minutes else {}
         files = (runs / "detector", runs / "exported", runs / "detector.safetensors")
         train_detector.train(DetectorRun(*files, **common, **length))
     else:
